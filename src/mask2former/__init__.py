@@ -1,0 +1,33 @@
+"""Segment images and video with the Masked-attention Mask Transformer (Mask2Former)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mask2former.config import Config
+    from mask2former.engine.predict import Predictor, load
+    from mask2former.model.mask2former import Mask2Former
+
+__version__ = "0.1.0"
+__all__ = ["Config", "Mask2Former", "Predictor", "__version__", "load"]
+
+_HOMES = {
+    "Config": "mask2former.config",
+    "Mask2Former": "mask2former.model.mask2former",
+    "Predictor": "mask2former.engine.predict",
+    "load": "mask2former.engine.predict",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that `import mask2former` is quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mask2former' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""`python -m mask2former`."""
+
+from mask2former.cli import main
+
+main()

@@ -1,0 +1,219 @@
+"""Settings -> objects: the only place where names become classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from mask2former import config as c
+from mask2former.categories import Categories
+from mask2former.data import (
+    CocoInstances,
+    CocoPanoptic,
+    Dataset,
+    LabelMaps,
+    Shapes,
+    large_scale_jitter,
+    resize_and_crop,
+    resize_only,
+)
+from mask2former.data.transforms import ColorJitterSSD, Transform
+from mask2former.files import read_json
+from mask2former.loss import mask_loss
+from mask2former.loss.criterion import Criterion
+from mask2former.loss.matcher import Matcher
+from mask2former.loss.sampling import AllPixels, RandomPoints, Sampler, UncertainPoints
+from mask2former.model.backbone import TimmBackbone
+from mask2former.model.fpn import FPNPixelDecoder
+from mask2former.model.mask2former import Mask2Former
+from mask2former.model.msdeformattn import MSDeformAttnPixelDecoder
+from mask2former.model.position import clip_position, picture_position, pixel_position
+from mask2former.model.queries import LearnableQueries, SampledQueries, ZeroQueries
+from mask2former.model.swin import Swin
+from mask2former.model.transformer_decoder import (
+    MaskedTransformerDecoder,
+    everywhere,
+    inside_own_mask,
+)
+
+
+def build_model(model: c.Model, num_classes: int) -> Mask2Former:
+    """The network with fresh weights."""
+    backbone = build_backbone(model.backbone, in_channels=len(model.mean))
+    return Mask2Former(
+        backbone,
+        build_pixel_decoder(model.pixel_decoder, backbone.channels, model.dim),
+        build_transformer_decoder(model.transformer_decoder, model.dim, num_classes),
+        mean=model.mean,
+        std=model.std,
+    )
+
+
+def build_backbone(
+    backbone: c.TimmBackbone | c.SwinBackbone, in_channels: int
+) -> TimmBackbone | Swin:
+    """Features at strides 4, 8, 16 and 32."""
+    match backbone:
+        case c.TimmBackbone(name=name, norm=norm):
+            return TimmBackbone(name, norm=norm, in_channels=in_channels)
+        case c.SwinBackbone():
+            return Swin(
+                embed_dim=backbone.embed_dim,
+                depths=backbone.depths,
+                heads=backbone.heads,
+                window=backbone.window,
+                drop_path=backbone.drop_path,
+            )
+
+
+def build_pixel_decoder(
+    decoder: c.MSDeformAttn | c.FPN, channels: dict[int, int], dim: int
+) -> nn.Module:
+    """Mask features at stride 4 and the pyramid."""
+    match decoder:
+        case c.MSDeformAttn():
+            return MSDeformAttnPixelDecoder(
+                channels,
+                dim=dim,
+                mask_dim=dim,
+                layers=decoder.layers,
+                heads=decoder.heads,
+                points=decoder.points,
+                feedforward=decoder.feedforward,
+            )
+        case c.FPN():
+            return FPNPixelDecoder(channels, dim=dim, mask_dim=dim)
+
+
+def build_transformer_decoder(
+    decoder: c.TransformerDecoder, dim: int, num_classes: int
+) -> MaskedTransformerDecoder:
+    """The queries and what they go through."""
+    position = {"2d": picture_position, "3d": clip_position, "pixels": pixel_position}[
+        decoder.position
+    ]
+    match decoder.queries:
+        case "learnable":
+            queries: nn.Module = LearnableQueries(decoder.num_queries, dim)
+        case "zero":
+            queries = ZeroQueries(decoder.num_queries, dim)
+        case c.SampledQueries(spacing=spacing):
+            finest = min(stride for level in decoder.levels for stride in level)
+            queries = SampledQueries(dim, spacing=spacing, stride=finest, position=position)
+    return MaskedTransformerDecoder(
+        queries,
+        num_classes=num_classes,
+        position=position,
+        dim=dim,
+        mask_dim=dim,
+        heads=decoder.heads,
+        layers=decoder.layers,
+        feedforward=decoder.feedforward,
+        dropout=decoder.dropout,
+        levels=decoder.levels,
+        order=decoder.order,
+        attention=inside_own_mask if decoder.attention == "masked" else everywhere,
+    )
+
+
+def build_criterion(loss: c.Loss) -> Criterion:
+    """Matching and supervision."""
+    masks = {"cross_entropy": mask_loss.cross_entropy, "focal": mask_loss.focal}[loss.mask_loss]
+    supervise: dict[str, Callable[[], Sampler]] = {
+        "uncertain_points": lambda: UncertainPoints(loss.num_points),
+        "random_points": lambda: RandomPoints(loss.num_points),
+        "pixels": AllPixels,
+    }
+    matcher = Matcher(
+        class_weight=loss.class_weight,
+        mask_weight=loss.mask_weight,
+        dice_weight=loss.dice_weight,
+        sampler=RandomPoints(loss.num_points) if loss.match_on == "points" else AllPixels(),
+        mask_loss=masks,
+    )
+    return Criterion(
+        matcher=matcher,
+        class_weight=loss.class_weight,
+        mask_weight=loss.mask_weight,
+        dice_weight=loss.dice_weight,
+        no_object_weight=loss.no_object_weight,
+        sampler=supervise[loss.supervise_on](),
+        mask_loss=masks,
+        supervise_queries=loss.supervise_queries,
+    )
+
+
+def build_splits(data: c.Data, task: c.Task) -> tuple[Dataset, Dataset]:
+    """The training and the validation set, as the folds and limits of the settings leave them."""
+    train = build_dataset(data, data.train, task)
+    if data.fold is not None:
+        position, count = data.fold
+        everything = range(len(train))
+        val = train.select([i for i in everything if i % count == position])
+        train = train.select([i for i in everything if i % count != position])
+    else:
+        val = build_dataset(data, data.val, task, categories=train.categories)
+    if data.first is not None:
+        train = train.select(range(min(data.first, len(train))))
+        val = val.select(range(min(data.first, len(val))))
+    return train, val
+
+
+def build_dataset(
+    data: c.Data, split: c.Split, task: c.Task, *, categories: Categories | None = None
+) -> Dataset:
+    """Open one split. `categories` fixes the order of the labels (a trained model's)."""
+    if data.format == "shapes":
+        return Shapes(200, task=task)
+    if data.format is None:
+        raise ValueError(
+            "data.format is not set; it is one of coco, coco_panoptic, label_maps, shapes"
+        )
+    root = data.root or Path()
+    if split.images is None or split.annotations is None:
+        raise ValueError(
+            "data.train.images and data.train.annotations (and the same of data.val) must be set"
+        )
+    images, annotations = root / split.images, root / split.annotations
+    match data.format:
+        case "coco":
+            return CocoInstances(images, annotations, categories=categories)
+        case "coco_panoptic":
+            return CocoPanoptic(images, annotations, categories=categories)
+        case "label_maps":
+            known = categories or read_classes(data.classes, root)
+            return LabelMaps(images, annotations, known, ignore=data.ignore)
+
+
+def read_classes(classes: Path | str | None, root: Path) -> Categories:
+    """A class list: a JSON file below `root` with the key `classes`, or a bundled name."""
+    if classes is None:
+        raise ValueError("label maps need data.classes: a JSON file of classes, or a bundled name")
+    path = root / classes
+    if path.suffix != ".json":
+        return Categories.bundled(str(classes))
+    entries = read_json(path).get("classes")
+    if not isinstance(entries, list):
+        raise ValueError(
+            f'{path}: no list "classes"; write {{"classes": [{{"id": 0, "name": ...}}]}}'
+        )
+    return Categories.from_json(entries)
+
+
+def build_augmentation(augmentation: c.Augmentation) -> Transform:
+    """Sample -> sample."""
+    match augmentation:
+        case c.LargeScaleJitter():
+            return large_scale_jitter(augmentation.size, augmentation.scale, augmentation.flips)
+        case c.ResizeAndCrop():
+            return resize_and_crop(
+                augmentation.short_edges,
+                augmentation.max_size,
+                augmentation.crop,
+                color=[ColorJitterSSD()] if augmentation.color else [],
+                flips=augmentation.flips,
+            )
+        case c.Fit():
+            return resize_only(augmentation.size)

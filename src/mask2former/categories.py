@@ -1,0 +1,108 @@
+"""The classes of a data set: names, colours, things and stuff, and dataset id <-> index."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib import resources
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Category:
+    """One class. `id` is the data set's own number; the index in `Categories` is ours."""
+
+    id: int
+    name: str
+    color: Color
+    is_thing: bool = True
+
+
+class Categories(Sequence[Category]):
+    """The classes of a data set in the order of the network's outputs (label 0, 1, ...)."""
+
+    def __init__(self, categories: Iterable[Category]) -> None:
+        self._items = tuple(categories)
+        if not self._items:
+            raise ValueError("the data set names no category; at least one is needed")
+        ids = [category.id for category in self._items]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"category ids must be unique, but {twice} occur more than once")
+
+    def __getitem__(self, label: int) -> Category:  # pyrefly: ignore[bad-override]
+        return self._items[label]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Category]:
+        return iter(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Categories) and self._items == other._items
+
+    def __hash__(self) -> int:
+        return hash(self._items)
+
+    @property
+    def names(self) -> list[str]:
+        """The class names, by label."""
+        return [category.name for category in self]
+
+    @property
+    def is_thing(self) -> list[bool]:
+        """Whether each label is a thing (countable) rather than stuff."""
+        return [category.is_thing for category in self]
+
+    @cached_property
+    def label_of(self) -> dict[int, int]:
+        """Dataset id -> label."""
+        return {category.id: label for label, category in enumerate(self)}
+
+    def to_json(self) -> list[dict]:
+        """A list of plain dicts, as `config.json` stores it."""
+        return [asdict(category) for category in self]
+
+    @classmethod
+    def from_json(cls, entries: Sequence[dict]) -> Categories:
+        """Read our own entries or COCO's (`isthing`, no colour); the order gives the labels."""
+        return cls(
+            Category(
+                id=int(entry["id"]),
+                name=str(entry["name"]),
+                color=_as_color(entry.get("color")) or distinct_color(position),
+                is_thing=bool(entry.get("is_thing", entry.get("isthing", True))),
+            )
+            for position, entry in enumerate(entries)
+        )
+
+    @classmethod
+    def bundled(cls, name: str) -> Categories:
+        """Read a class list that ships with the package, such as `coco_panoptic`."""
+        folder = resources.files("mask2former") / "categories"
+        path = folder / f"{name}.json"
+        if not path.is_file():
+            known = sorted(p.name.removesuffix(".json") for p in folder.iterdir())
+            raise ValueError(f"no bundled class list '{name}'; there are: {', '.join(known)}")
+        return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def distinct_color(position: int) -> Color:
+    """A fixed colour for the n-th class: hues a golden angle apart, three brightness bands."""
+    hue = (0.58 + position * 0.61803398875) % 1.0
+    saturation = (0.85, 0.6, 0.75)[position % 3]
+    value = (0.95, 0.9, 0.7)[(position // 2) % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _as_color(value: Sequence[int] | None) -> Color | None:
+    if value is None:
+        return None
+    red, green, blue = (int(channel) for channel in value)
+    return red, green, blue

@@ -1,0 +1,391 @@
+"""The one typed tree of settings: YAML recipes, `extends`, dotted overrides."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+Task = Literal["semantic", "instance", "panoptic"]
+FORMAT = "mask2former/1"
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class Settings(BaseModel):
+    """A frozen branch of the tree; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _kind(default: str) -> Discriminator:
+    """Tell variants apart by `kind`; a tree that names none means the default."""
+
+    def read(value: Any) -> str:
+        return value.get("kind", default) if isinstance(value, dict) else value.kind
+
+    return Discriminator(read)
+
+
+class TimmBackbone(Settings):
+    """Any timm model with feature maps at strides 4, 8, 16 and 32."""
+
+    kind: Literal["timm"] = "timm"
+    name: str = "resnet50"
+    norm: Literal["frozen", "trainable"] = "frozen"
+    weights: str | None = Field(
+        None,
+        description="training starts from: a file of timm or torchvision weights, or "
+        "'efficientnet-lite0-package'",
+    )
+
+
+class SwinBackbone(Settings):
+    """Swin as the published checkpoints have it; the defaults are Swin-T."""
+
+    kind: Literal["swin"] = "swin"
+    weights: None = None
+    embed_dim: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    heads: tuple[int, ...] = (3, 6, 12, 24)
+    window: int = 7
+    drop_path: float = 0.3
+
+
+class MSDeformAttn(Settings):
+    """The paper's pixel decoder."""
+
+    kind: Literal["msdeformattn"] = "msdeformattn"
+    layers: int = 6
+    heads: int = 8
+    points: int = 4
+    feedforward: int = 1024
+
+
+class FPN(Settings):
+    """The light pixel decoder of table 4e."""
+
+    kind: Literal["fpn"] = "fpn"
+
+
+class SampledQueries(Settings):
+    """One query for every `spacing` x `spacing` pixels of the network's input, read off there."""
+
+    spacing: float = Field(16.0, gt=0)
+
+
+class TransformerDecoder(Settings):
+    """The masked-attention decoder and the ablations of tables 4a, 4b, 4d and X."""
+
+    layers: int = Field(9, ge=0)
+    heads: int = 8
+    feedforward: int = 2048
+    dropout: float = 0.0
+    num_queries: int = Field(100, ge=1, description="sampled queries follow their spacing instead")
+    queries: Literal["learnable", "zero"] | SampledQueries = "learnable"
+    levels: tuple[tuple[Literal[32, 16, 8], ...], ...] = ((32,), (16,), (8,))
+    order: tuple[Literal["cross", "self", "ffn"], ...] = ("cross", "self", "ffn")
+    attention: Literal["masked", "full"] = "masked"
+    position: Literal["2d", "3d", "pixels"] = "2d"
+
+
+Backbone = Annotated[
+    Annotated[TimmBackbone, Tag("timm")] | Annotated[SwinBackbone, Tag("swin")], _kind("timm")
+]
+PixelDecoder = Annotated[
+    Annotated[MSDeformAttn, Tag("msdeformattn")] | Annotated[FPN, Tag("fpn")],
+    _kind("msdeformattn"),
+]
+
+
+class Model(Settings):
+    """The network."""
+
+    dim: int = 256
+    backbone: Backbone = TimmBackbone()
+    pixel_decoder: PixelDecoder = MSDeformAttn()
+    transformer_decoder: TransformerDecoder = TransformerDecoder()
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+class Loss(Settings):
+    """Matching and supervision (section 3.3; table 5)."""
+
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    no_object_weight: float = 0.1
+    mask_loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    match_on: Literal["points", "pixels"] = "points"
+    supervise_on: Literal["uncertain_points", "random_points", "pixels"] = "uncertain_points"
+    num_points: int = Field(12544, ge=1)
+    supervise_queries: bool = True
+
+
+class LargeScaleJitter(Settings):
+    """Flip, resize by a factor of a fixed size, crop to it (COCO recipes)."""
+
+    kind: Literal["lsj"] = "lsj"
+    size: int = 1024
+    scale: tuple[float, float] = (0.1, 2.0)
+    flips: Literal["none", "horizontal", "both", "turns"] = "horizontal"
+
+
+class ResizeAndCrop(Settings):
+    """Resize the short edge to one of a few lengths, crop, jitter the colours (scene recipes)."""
+
+    kind: Literal["crop"] = "crop"
+    short_edges: tuple[int, ...]
+    max_size: int = 100_000
+    crop: tuple[int, int]
+    color: bool = True
+    flips: Literal["none", "horizontal", "both", "turns"] = "horizontal"
+
+
+class Fit(Settings):
+    """No augmentation: resize into a box, pad to it."""
+
+    kind: Literal["fit"] = "fit"
+    size: tuple[int, int]
+
+
+Augmentation = Annotated[
+    Annotated[LargeScaleJitter, Tag("lsj")]
+    | Annotated[ResizeAndCrop, Tag("crop")]
+    | Annotated[Fit, Tag("fit")],
+    _kind("lsj"),
+]
+
+
+class Split(Settings):
+    """Where the pictures and the annotations of one split are."""
+
+    images: Path | None = None
+    annotations: Path | None = None
+
+
+class Data(Settings):
+    """The data set and what is done to it."""
+
+    format: Literal["coco", "coco_panoptic", "label_maps", "shapes"] | None = None
+    root: Path | None = Field(None, description="relative paths of the splits start here")
+    train: Split = Split()
+    val: Split = Split()
+    classes: Path | str | None = Field(None, description="JSON list of classes, or a bundled name")
+    ignore: tuple[int, ...] = (255,)
+    augmentation: Augmentation = LargeScaleJitter()
+    fold: tuple[int, int] | None = Field(
+        None,
+        description="(k, n): validate on every n-th training picture from k, train on the rest",
+    )
+    first: int | None = Field(None, description="use only the first pictures by id, in both splits")
+    workers: int = 2
+    cache_mb: int = 2000
+
+
+class Schedule(Settings):
+    """How the learning rate falls."""
+
+    kind: Literal["step", "poly", "cosine"] = "poly"
+    power: float = 0.9
+    milestones: tuple[float, ...] = (0.889, 0.963)
+    factor: float = 0.1
+    warmup: int = 0
+
+
+class Train(Settings):
+    """The loop."""
+
+    steps: int = Field(368_750, ge=1)
+    batch_size: int = Field(16, ge=1, description="pictures per optimiser step and process")
+    accumulation: int = Field(1, ge=1, description="micro-batches the batch is cut into")
+    learning_rate: float = 1e-4
+    backbone_factor: float = 0.1
+    weight_decay: float = 0.05
+    clip: float = 0.01
+    schedule: Schedule = Schedule()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int = 0
+    evaluate_every: int = 5000
+    save_every: int = 1000
+    log_every: int = 20
+    threads: int | None = Field(None, description="CPU threads of the network; None: all cores")
+
+
+class Test(Settings):
+    """Inference and evaluation."""
+
+    task: Task = "instance"
+    short_edge: int = 800
+    max_size: int = 1333
+    threshold: float = Field(0.8, description="class score a panoptic segment needs")
+    overlap_threshold: float = 0.8
+    max_detections: int = 100
+    show_threshold: float = Field(0.5, description="score an instance needs to be drawn or listed")
+
+
+class Config(Settings):
+    """The whole tree, as a recipe gives it and `config.json` stores it."""
+
+    model: Model = Model()
+    loss: Loss = Loss()
+    data: Data = Data()
+    train: Train = Train()
+    test: Test = Test()
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.train.batch_size % self.train.accumulation:
+            raise ValueError(
+                f"train.batch_size={self.train.batch_size} cannot be cut into "
+                f"train.accumulation={self.train.accumulation} equal micro-batches"
+            )
+        if self.model.dim % self.model.transformer_decoder.heads:
+            raise ValueError(
+                f"model.dim={self.model.dim} cannot be divided among "
+                f"{self.model.transformer_decoder.heads} heads"
+            )
+        return self
+
+
+def load_config(recipe: str, overrides: Iterable[str] = ()) -> Config:
+    """Read a recipe (a bundled name such as `nuclei`, or a YAML path) and override dotted keys.
+
+    Raises ValueError with the key and the nearest known one where something does not fit.
+    """
+    tree = _read_recipe(recipe)
+    for override in overrides:
+        _override(tree, override)
+    return parse_config(tree, recipe)
+
+
+def override_config(config: Config, overrides: Sequence[str]) -> Config:
+    """Change dotted keys of a resolved tree."""
+    if not overrides:
+        return config
+    tree = config.model_dump(mode="json")
+    for override in overrides:
+        _override(tree, override)
+    return parse_config(tree, "the command line")
+
+
+def parse_config(tree: dict, source: str) -> Config:
+    """Validate a plain tree; `source` names it in the error."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(f"{source}: {_explain(error)}") from None
+
+
+def recipe_names() -> list[str]:
+    """The bundled recipes; a name with an underscore is only a base of others."""
+    return sorted(name for name in _find_recipes() if "/_" not in name)
+
+
+def _find_recipes() -> dict[str, Traversable]:
+    root = resources.files("mask2former") / "recipes"
+    found: dict[str, Traversable] = {}
+    folders = [(root, "")]
+    while folders:
+        folder, prefix = folders.pop()
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                folders.append((entry, f"{prefix}{entry.name}/"))
+            elif entry.name.endswith(".yaml"):
+                found[prefix + entry.name.removesuffix(".yaml")] = entry
+    return found
+
+
+def _read_recipe(recipe: str) -> dict:
+    path = Path(recipe)
+    source: Traversable | Path
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise ValueError(f"no recipe file {path}")
+        source = path
+    else:
+        bundled = _find_recipes()
+        if recipe not in bundled:
+            raise ValueError(
+                f"no recipe '{recipe}'{_nearest(recipe, bundled)}; "
+                "`mask2former recipes` lists them, and a path to a .yaml file works too"
+            )
+        source = bundled[recipe]
+    try:
+        tree = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{recipe}: not a YAML file ({error})") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{recipe}: a recipe is a mapping of settings")
+    base = tree.pop("extends", None)
+    return _merge(_read_recipe(base), tree) if base else tree
+
+
+def _merge(base: dict, change: dict) -> dict:
+    """Lay one tree over another. A branch with another `kind` replaces the old one whole."""
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            other_kind = "kind" in value and value["kind"] != old.get("kind", value["kind"])
+            merged[key] = value if other_kind else _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _override(tree: dict, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ValueError(f"'{override}' is no setting; write key=value, such as train.steps=100")
+    *branches, leaf = key.strip().split(".")
+    for branch in branches:
+        tree = tree.setdefault(branch, {})
+        if not isinstance(tree, dict):
+            raise ValueError(f"'{key}': '{branch}' is a value and has no settings below it")
+    tree[leaf] = yaml.safe_load(text)
+
+
+def _explain(error: ValidationError) -> str:
+    """One sentence of pydantic's report, with the nearest key where one is unknown."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        siblings = _keys_beside(first["loc"])
+        return f"unknown setting '{where}'{_nearest(str(first['loc'][-1]), siblings)}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def _keys_beside(location: tuple[Any, ...]) -> list[str]:
+    branch: Any = Config().model_dump()
+    for part in location[:-1]:
+        branch = branch.get(part, branch) if isinstance(branch, dict) else branch
+    return list(branch) if isinstance(branch, dict) else []
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def dump_config(config: Config) -> dict:
+    """The tree as plain JSON values."""
+    return json.loads(config.model_dump_json())

@@ -1,0 +1,25 @@
+"""Read annotated pictures in the field's formats and turn them into training batches."""
+
+from mask2former.data.coco import CocoInstances
+from mask2former.data.dataset import Cached, Dataset, Subset
+from mask2former.data.loader import InfiniteSampler, collate, training_loader
+from mask2former.data.panoptic import CocoPanoptic
+from mask2former.data.semantic import LabelMaps
+from mask2former.data.shapes import Shapes
+from mask2former.data.transforms import large_scale_jitter, resize_and_crop, resize_only
+
+__all__ = [
+    "Cached",
+    "CocoInstances",
+    "CocoPanoptic",
+    "Dataset",
+    "InfiniteSampler",
+    "LabelMaps",
+    "Shapes",
+    "Subset",
+    "collate",
+    "large_scale_jitter",
+    "resize_and_crop",
+    "resize_only",
+    "training_loader",
+]

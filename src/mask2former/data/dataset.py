@@ -1,0 +1,130 @@
+"""What every annotated data set can do, and views of data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+
+from mask2former.categories import Categories
+from mask2former.files import read_image
+from mask2former.structures import Sample, Truth
+
+
+class Dataset(Protocol):
+    """Annotated pictures of one format; nothing but file names and annotations is held."""
+
+    categories: Categories
+
+    def __len__(self) -> int: ...
+
+    def file(self, index: int) -> Path | str:
+        """Where a picture comes from, to be named in messages."""
+        ...
+
+    def sample(self, index: int) -> Sample:
+        """Picture and training targets; crowds are left out, pictures without objects are not."""
+        ...
+
+    def truth(self, index: int) -> Truth:
+        """All that the annotation says of a picture, crowds included, at its original size."""
+        ...
+
+    def image(self, index: int) -> np.ndarray:
+        """The picture as RGB, uint8 (H, W, 3); a clip as (T, H, W, 3)."""
+        return read_image(self.file(index))
+
+    def select(self, indices: Iterable[int]) -> Dataset:
+        """A view of some pictures, in the given order."""
+        return Subset(self, indices)
+
+
+class Subset(Dataset):
+    """Some pictures of a data set, for folds and for overfitting on a few."""
+
+    def __init__(self, dataset: Dataset, indices: Iterable[int]) -> None:
+        self.dataset = dataset
+        self.indices = tuple(indices)
+        self.categories = dataset.categories
+        outside = [i for i in self.indices if not 0 <= i < len(dataset)]
+        if outside:
+            raise ValueError(f"picture numbers {outside[:5]} are not in 0..{len(dataset) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def file(self, index: int) -> Path | str:
+        return self.dataset.file(self.indices[index])
+
+    def sample(self, index: int) -> Sample:
+        return self.dataset.sample(self.indices[index])
+
+    def truth(self, index: int) -> Truth:
+        return self.dataset.truth(self.indices[index])
+
+    def image(self, index: int) -> np.ndarray:
+        return self.dataset.image(self.indices[index])
+
+
+class Cached(Dataset):
+    """A data set that keeps decoded samples in memory until `megabytes` are full.
+
+    The first samples that fit stay: with shuffled epochs every sample comes equally often, so that
+    throwing out old ones would only lower the share of hits. Each loader worker has its own cache.
+    The tensors are shared between calls: nobody may write into them.
+    """
+
+    def __init__(self, dataset: Dataset, megabytes: float) -> None:
+        self.dataset = dataset
+        self.categories = dataset.categories
+        self._room = int(megabytes * 2**20)
+        self._samples: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def file(self, index: int) -> Path | str:
+        return self.dataset.file(index)
+
+    def sample(self, index: int) -> Sample:
+        if index in self._samples:
+            return self._samples[index].copy()
+        sample = self.dataset.sample(index)
+        size = sample["image"].nbytes + sample["ids"].nbytes
+        if size <= self._room:
+            self._room -= size
+            self._samples[index] = sample.copy()
+        return sample
+
+    def truth(self, index: int) -> Truth:
+        return self.dataset.truth(index)
+
+    def image(self, index: int) -> np.ndarray:
+        return self.dataset.image(index)
+
+
+def as_sample(
+    frames: np.ndarray, ids: np.ndarray, labels: Sequence[int] | np.ndarray, name: str
+) -> Sample:
+    """Wrap frames (T, H, W, 3) uint8 and id layers (L, T, H, W) as the transforms want them."""
+    assert frames.shape[:3] == ids.shape[1:], (frames.shape, ids.shape)
+    pixels = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+    layers = torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int32))
+    return Sample(
+        image=tv_tensors.Video(pixels),
+        ids=tv_tensors.Mask(layers),
+        labels=torch.as_tensor(labels, dtype=torch.int64),
+        name=name,
+    )
+
+
+def check_files_exist(files: Iterable[Path], wanted_by: str | Path) -> None:
+    """Raise one ValueError that counts the missing files and names the first three."""
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        first = ", ".join(str(file) for file in missing[:3])
+        raise ValueError(f"{wanted_by}: {len(missing)} of its files are missing: {first}")

@@ -1,0 +1,113 @@
+"""From samples to an endless, resumable stream of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils import data
+
+from mask2former.data.dataset import Dataset
+from mask2former.data.transforms import PadRightBottom, Transform
+from mask2former.structures import Batch, Sample, Targets
+
+STRIDE = 32
+"""The sides of a batch are multiples of the network's largest stride."""
+
+
+class Draw(NamedTuple):
+    """One step of the stream: the position keys the random draws, the index names the picture."""
+
+    position: int
+    index: int
+
+
+class InfiniteSampler(data.Sampler[Draw]):
+    """Endless shuffled epochs, of which this process takes every `world`-th position.
+
+    `start` positions were consumed before, by all processes together: the stream goes on as if it
+    had never stopped.
+    """
+
+    def __init__(
+        self, length: int, seed: int, start: int = 0, *, rank: int = 0, world: int = 1
+    ) -> None:
+        if length < 1:
+            raise ValueError("the training set has no picture")
+        self.length = length
+        self.seed = seed
+        self.first = start + rank
+        self.world = world
+
+    def __iter__(self) -> Iterator[Draw]:
+        shuffled, order = -1, np.empty(0, int)
+        for position in count(self.first, self.world):
+            epoch, place = divmod(position, self.length)
+            if epoch != shuffled:
+                shuffled, order = epoch, self._shuffle(epoch)
+            yield Draw(position, int(order[place]))
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, epoch)).permutation(self.length)
+
+
+class _Drawn(data.Dataset[Sample]):
+    """A data set read by `Draw`: the transform's random draws are a function of seed and position,
+    so that neither the number of workers nor a resumed run changes them."""
+
+    def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
+        self.dataset = dataset
+        self.transform = transform
+        self.seed = seed
+
+    def __getitem__(self, index: Draw) -> Sample:
+        position, picture = index
+        key = np.random.SeedSequence((self.seed, position)).generate_state(1, np.uint64)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(key[0]))
+                return self.transform(self.dataset.sample(picture))
+        except Exception as error:
+            error.add_note(f"while reading {self.dataset.file(picture)}")
+            raise
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack samples; smaller ones are padded to the largest, in multiples of 32."""
+    height, width = (
+        -max(-(-sample["image"].shape[axis] // STRIDE) for sample in samples) * -STRIDE
+        for axis in (-2, -1)
+    )
+    padded = [PadRightBottom((height, width))(sample) for sample in samples]
+    return Batch(
+        images=torch.stack([sample["image"].as_subclass(torch.Tensor) for sample in padded]),
+        targets=[
+            Targets(sample["ids"].as_subclass(torch.Tensor), sample["labels"]) for sample in padded
+        ],
+        names=[sample["name"] for sample in padded],
+    )
+
+
+def training_loader(
+    dataset: Dataset,
+    transform: Transform,
+    batch_size: int,
+    *,
+    seed: int,
+    start: int = 0,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterable[Batch]:
+    """Load `batch_size` pictures a process, without end; the first `start` were seen before."""
+    return data.DataLoader(
+        _Drawn(dataset, transform, seed),
+        batch_size=batch_size,
+        sampler=InfiniteSampler(len(dataset), seed, start, rank=rank, world=world),
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,131 @@
+"""COCO panoptic annotations: one JSON and a folder of PNG files whose colours are segment ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mask2former import rle
+from mask2former.categories import Categories
+from mask2former.data.coco import (
+    Entry,
+    Picture,
+    check_size,
+    check_unique,
+    demand,
+    read_categories,
+    read_pictures,
+    section,
+)
+from mask2former.data.dataset import Dataset, as_sample, check_files_exist
+from mask2former.files import read_image, read_json, read_panoptic_ids
+from mask2former.structures import IGNORE, Sample, TrueInstance, TrueSegment, Truth
+
+
+class CocoPanoptic(Dataset):
+    """Pictures in a folder with COCO's panoptic JSON and PNG files.
+
+    `labels` is the folder of the PNG files: the JSON's path without its ending, unless given.
+    `categories` gives the order of the labels where it is not the file's own (a trained model's).
+    """
+
+    def __init__(
+        self,
+        images: str | Path,
+        annotations: str | Path,
+        labels: str | Path | None = None,
+        *,
+        categories: Categories | None = None,
+    ) -> None:
+        path = Path(annotations)
+        document = read_json(path)
+        self.annotations = path
+        self.categories = categories or read_categories(document, path)
+        self._pictures = read_pictures(document, Path(images), path)
+        entries = _entry_of_each(document, self._pictures, path)
+        folder = path.with_suffix("") if labels is None else Path(labels)
+        self._label_files = [folder / entry["file_name"] for entry in entries]
+        self._segments = [_read_segments(entry, self.categories, path) for entry in entries]
+        check_files_exist(self._label_files, path)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def file(self, index: int) -> Path:
+        return self._pictures[index].file
+
+    def sample(self, index: int) -> Sample:
+        picture = self._pictures[index]
+        image = read_image(picture.file)
+        check_size(picture, image, self.annotations)
+        places, segments = self._read_places(index)
+        areas = np.bincount(places.ravel(), minlength=len(segments) + 1)[1:]
+        targets = [i for i, s in enumerate(segments) if areas[i] and not s.is_crowd]
+        number_of_place = np.zeros(len(segments) + 1, np.int32)
+        number_of_place[np.array(targets, int) + 1] = np.arange(1, len(targets) + 1)
+        ids = number_of_place[places]
+        labels = [segments[i].label for i in targets]
+        return as_sample(image[None], ids[None, None], labels, picture.file.name)
+
+    def truth(self, index: int) -> Truth:
+        places, segments = self._read_places(index)
+        ids = np.array([0, *(s.id for s in segments)], np.int32)
+        labels = np.array([IGNORE, *(s.label for s in segments)], np.int16)
+        things = [
+            TrueInstance(rle.encode(places == place), s.label, s.area, s.is_crowd)
+            for place, s in enumerate(segments, start=1)
+            if self.categories[s.label].is_thing
+        ]
+        return Truth(
+            self._pictures[index].size,
+            semantic=labels[places],
+            instances=things,
+            panoptic=ids[places],
+            segments=segments,
+        )
+
+    def _read_places(self, index: int) -> tuple[np.ndarray, list[TrueSegment]]:
+        """Read the PNG as (H, W): 0 is void, i + 1 the i-th of the segments, sorted by id."""
+        file, segments = self._label_files[index], self._segments[index]
+        ids = read_panoptic_ids(file)
+        check_size(self._pictures[index]._replace(file=file), ids, self.annotations)
+        known = np.array([0, *(segment.id for segment in segments)], np.int32)
+        places = np.searchsorted(known, ids).clip(max=len(segments))
+        strange = ids[known[places] != ids]
+        if strange.size:
+            raise ValueError(f"{file}: segment {strange[0]} is not described in {self.annotations}")
+        return places, segments
+
+
+def _entry_of_each(document: Entry, pictures: list[Picture], path: Path) -> list[Entry]:
+    """The annotation of every picture, in the order of the pictures."""
+    entries = section(document, "annotations", path)
+    for entry in entries:
+        demand(entry, ("image_id", "file_name", "segments_info"), "an annotation", path)
+    check_unique((entry["image_id"] for entry in entries), "annotation of image", path)
+    entry_of = {entry["image_id"]: entry for entry in entries}
+    known = {picture.id for picture in pictures}
+    unknown, bare = entry_of.keys() - known, known - entry_of.keys()
+    if unknown:
+        raise ValueError(f"{path}: image {min(unknown)} has an annotation but is not in 'images'")
+    if bare:
+        raise ValueError(f"{path}: {len(bare)} images have no annotation, for one {min(bare)}")
+    return [entry_of[picture.id] for picture in pictures]
+
+
+def _read_segments(entry: Entry, categories: Categories, path: Path) -> list[TrueSegment]:
+    """Read `segments_info`, sorted by id."""
+    segments = []
+    for segment in section(entry, "segments_info", path):
+        demand(segment, ("id", "category_id", "area"), f"{entry['file_name']}: a segment", path)
+        name = f"{path}: segment {segment['id']} of {entry['file_name']}"
+        label = categories.label_of.get(segment["category_id"])
+        if label is None:
+            raise ValueError(f"{name} is of the unknown category {segment['category_id']}")
+        if segment["id"] <= 0:
+            raise ValueError(f"{name}: ids start at 1, since 0 is void")
+        is_crowd = bool(segment.get("iscrowd", 0))
+        segments.append(TrueSegment(segment["id"], label, segment["area"], is_crowd))
+    check_unique((segment.id for segment in segments), f"{entry['file_name']}: segment", path)
+    return sorted(segments)

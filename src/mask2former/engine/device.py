@@ -1,0 +1,22 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+import torch
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU; a device that is absent is a ValueError."""
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind = name.split(":")[0]
+    if kind not in available:
+        raise ValueError(f"no device '{name}'; choose auto, cpu, cuda or mps")
+    if not available[kind]:
+        raise ValueError(f"this machine has no {kind} device that PyTorch can use; try cpu")
+    return torch.device(name)

@@ -1,0 +1,53 @@
+"""The paper's optimiser: AdamW with three kinds of parameters (section 4.1; official code)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mask2former.config import Schedule, Train
+
+NOT_DECAYED = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
+
+
+def build_optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:
+    """AdamW; the backbone learns slower, norms and embeddings are not decayed."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            in_backbone = "backbone" in f"{module_name}.{name}".split(".")
+            factor = train.backbone_factor if in_backbone else 1.0
+            kept = isinstance(module, NOT_DECAYED) or name == "relative_position_bias_table"
+            decay = 0.0 if kept else train.weight_decay
+            groups.setdefault((factor, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": train.learning_rate * factor, "weight_decay": decay}
+            for (factor, decay), parameters in groups.items()
+        ],
+        lr=train.learning_rate,
+    )
+
+
+def learning_rate_factor(schedule: Schedule, steps: int) -> Callable[[int], float]:
+    """What the learning rate is multiplied with at each step, from 0 to `steps`."""
+
+    def factor(step: int) -> float:
+        if step < schedule.warmup:
+            return (step + 1) / schedule.warmup
+        progress = min(step / steps, 1.0)
+        match schedule.kind:
+            case "poly":
+                return (1 - progress) ** schedule.power
+            case "cosine":
+                return (1 + math.cos(math.pi * progress)) / 2
+            case "step":
+                passed = sum(progress >= milestone for milestone in schedule.milestones)
+                return schedule.factor**passed
+
+    return factor

@@ -1,0 +1,193 @@
+"""Read pictures, label maps and JSON; write results in the formats other tools read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mask2former import rle
+from mask2former.categories import Categories
+from mask2former.structures import IGNORE, Instances, Panoptic, Segment
+
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""The endings, in lower case, by which a folder's pictures are told from its other files."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a picture as RGB, uint8 (H, W, 3), turned upright by its EXIF tag.
+
+    Transparency is laid on white; 16-bit grey is scaled by its full range, so that 65535 is 255.
+    """
+    with _opened(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):
+            grey = (np.asarray(image) // 257).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if image.mode in ("I", "F"):
+            raise ValueError(
+                f"{path}: pictures of 32 bits a pixel have no known range; save 16 bits"
+            )
+        if image.has_transparency_data:
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image.convert("RGBA"))
+        return np.array(image.convert("RGB"))
+
+
+def read_label_map(path: str | Path) -> np.ndarray:
+    """Read a one-channel picture of class numbers as it is stored: uint8 or uint16 (H, W)."""
+    with _opened(path) as image:
+        if image.mode in ("L", "P"):
+            return np.array(image)
+        if image.mode.startswith("I;16"):
+            return np.asarray(image).astype(np.uint16)
+        raise ValueError(
+            f"{path}: a label map has one channel of 8 or 16 bits, but this is {image.mode}; "
+            "save class numbers, not colours"
+        )
+
+
+def read_panoptic_ids(path: str | Path) -> np.ndarray:
+    """Read a COCO panoptic PNG as segment ids, int32 (H, W): id = R + 256 G + 65536 B."""
+    red, green, blue = np.moveaxis(read_image(path).astype(np.int32), -1, 0)
+    return red | green << 8 | blue << 16
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file whose outermost value is an object."""
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    match document:
+        case dict():
+            return document
+    raise ValueError(f"{path}: expected a JSON object, found a {type(document).__name__}")
+
+
+def write_label_map(path: str | Path, labels: np.ndarray) -> None:
+    """Write labels (H, W) as a one-channel PNG: 8 bits with 255, or 16 with 65535, for IGNORE."""
+    depth = np.uint8 if labels.max(initial=0) < 255 else np.uint16
+    assert labels.min(initial=0) >= IGNORE and labels.max(initial=0) < 65535
+    values = np.where(labels == IGNORE, np.iinfo(depth).max, labels).astype(depth)
+    _write_png(path, values)
+
+
+def write_panoptic(
+    folder: str | Path, records: Iterable[tuple[str, Panoptic]], categories: Categories
+) -> Path:
+    """Write `folder`/panoptic.json and `folder`/panoptic/*.png (COCO panoptic); return the JSON.
+
+    A record is a file name relative to the picture folder and what was found in that picture.
+    Segments bear their score beside COCO's own fields.
+    """
+    folder = Path(folder)
+    images, annotations, written = [], [], set()
+    for image_id, (file, result) in enumerate(records, start=1):
+        ids = _only_frame(file, result.ids)
+        name = Path(file).with_suffix(".png").as_posix()
+        if name in written:
+            raise ValueError(f"{file}: two pictures would share the label file {name}; rename one")
+        written.add(name)
+        _write_png(folder / "panoptic" / name, _as_colors(ids))
+        images.append(_image_entry(image_id, file, *ids.shape))
+        segments = [_segment_entry(ids, segment, categories) for segment in result.segments]
+        annotations.append({"image_id": image_id, "file_name": name, "segments_info": segments})
+    return _write_coco_json(folder / "panoptic.json", images, annotations, categories)
+
+
+def write_coco(
+    path: str | Path, records: Iterable[tuple[str, Instances]], categories: Categories
+) -> Path:
+    """Write a full COCO instance file (images, categories, scored RLE annotations).
+
+    Annotation tools and our own reader open it. It is not the bare list of results that COCO's
+    evaluation takes, which must bear no `bbox`.
+    """
+    images, annotations = [], []
+    for image_id, (file, result) in enumerate(records, start=1):
+        images.append(_image_entry(image_id, file, *result.size[1:]))
+        for index, (label, score) in enumerate(zip(result.labels, result.scores, strict=True)):
+            mask = rle.encode(_only_frame(file, result.mask(index)))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": categories[int(label)].id,
+                    "segmentation": mask,
+                    "area": rle.area(mask),
+                    "bbox": list(rle.box(mask)),
+                    "iscrowd": 0,
+                    "score": float(score),
+                }
+            )
+    return _write_coco_json(Path(path), images, annotations, categories)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """Open a picture and name the file in whatever goes wrong while its pixels are read."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            yield image
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file") from error
+    except UnidentifiedImageError as error:
+        empty = Path(path).stat().st_size == 0
+        raise ValueError(f"{path}: {'is empty' if empty else 'is not a picture'}") from error
+    except (OSError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: the picture cannot be read ({error})") from error
+
+
+def _write_png(path: str | Path, pixels: np.ndarray) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, format="PNG")
+
+
+def _as_colors(ids: np.ndarray) -> np.ndarray:
+    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
+
+
+def _only_frame(file: str, frames: np.ndarray) -> np.ndarray:
+    if frames.shape[0] != 1:
+        raise ValueError(f"{file}: COCO files hold single pictures, but this is a clip")
+    return frames[0]
+
+
+def _image_entry(image_id: int, file: str, height: int, width: int) -> dict[str, Any]:
+    return {"id": image_id, "file_name": file, "height": height, "width": width}
+
+
+def _segment_entry(ids: np.ndarray, segment: Segment, categories: Categories) -> dict[str, Any]:
+    return {
+        "id": segment.id,
+        "category_id": categories[segment.label].id,
+        "area": segment.area,
+        "bbox": list(rle.box(rle.encode(ids == segment.id))),
+        "iscrowd": 0,
+        "score": segment.score,
+    }
+
+
+def _write_coco_json(
+    path: Path, images: list[dict], annotations: list[dict], categories: Categories
+) -> Path:
+    document = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"id": c.id, "name": c.name, "isthing": int(c.is_thing), "color": list(c.color)}
+            for c in categories
+        ],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path

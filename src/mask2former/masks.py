@@ -1,0 +1,92 @@
+"""What may be done to a mask that is still a product: resize it, sample it, make pixels of it.
+
+A mask is `mask_embedding . mask_features`. Bilinear resizing and point sampling are linear, so they
+commute with that product and are done once on the features instead of once per query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mask2former.structures import Sizes
+
+CHUNK_PIXELS = 24_000_000
+"""How many mask pixels are made at a time (four bytes each): bounds the peak memory."""
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (..., C, H, W) maps bilinearly to (..., C, *size), as every published model does."""
+    if maps.shape[-2:] == size:
+        return maps
+    flat = maps.flatten(0, -4) if maps.ndim > 4 else maps
+    resized = F.interpolate(flat, size=size, mode="bilinear", align_corners=False)
+    return resized.unflatten(0, maps.shape[:-3]) if maps.ndim > 4 else resized
+
+
+def sample(maps: Tensor, points: Tensor) -> Tensor:
+    """Read (N, C, H, W) maps at (N, P, 2) points (x, y in 0..1): (N, C, P). Zero outside."""
+    grid = (2 * points - 1).unsqueeze(1).to(maps.dtype)
+    return F.grid_sample(maps, grid, mode="bilinear", align_corners=False).squeeze(2)
+
+
+def sample_ids(ids: Tensor, objects: Tensor, points: Tensor) -> Tensor:
+    """The soft truth of M objects, each at its own points: (M, P).
+
+    `ids` is the map (L, H, W), `objects` the M ids asked for, `points` (M, P, 2). The value is the
+    bilinear weight of the corners that bear the id: what sampling the object's 0/1 mask would give.
+    """
+    truth = points.new_zeros(points.shape[:2])
+    for weight, index in _corners(ids.shape[-2:], points):
+        bears = (ids.flatten(1)[:, index] == objects[:, None]).any(0)
+        truth += weight * bears
+    return truth
+
+
+def sample_all_ids(ids: Tensor, count: int, points: Tensor) -> Tensor:
+    """The soft truth of the objects 1..count at shared points (P, 2): (count, P)."""
+    truth = points.new_zeros(count + 1, points.shape[0])
+    for weight, index in _corners(ids.shape[-2:], points):
+        found = ids.flatten(1)[:, index].long()
+        truth.scatter_add_(0, found, weight.expand(found.shape))
+    return truth[1:]
+
+
+def _corners(size: Sequence[int], points: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The four neighbours of every point: bilinear weight (0 outside) and flat pixel index."""
+    height, width = size
+    x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+    left, top = x.floor(), y.floor()
+    for column, across in ((left, left + 1 - x), (left + 1, x - left)):
+        for row, down in ((top, top + 1 - y), (top + 1, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+            yield across * down * inside, index.long()
+
+
+def make_pixels(
+    mask_embeddings: Tensor, mask_features: Tensor, sizes: Sizes
+) -> Iterator[tuple[slice, Tensor]]:
+    """Multiply masks out at the picture's own size, some queries at a time.
+
+    Takes (Q, C) embeddings and (T, C, h, w) features; yields (queries, logits (q, T, H, W)), in the
+    official order of steps: to the padded input's size, crop, then to the original size.
+    """
+    frames, _, height, width = mask_features.shape
+    padded = (4 * height, 4 * width)
+    largest = max(padded[0] * padded[1], sizes.original[0] * sizes.original[1])
+    step = max(1, CHUNK_PIXELS // (frames * largest))
+    for start in range(0, mask_embeddings.shape[0], step):
+        queries = slice(start, min(start + step, mask_embeddings.shape[0]))
+        logits = torch.einsum("qc,tchw->qthw", mask_embeddings[queries], mask_features)
+        logits = crop_and_resize(resize(logits, padded), sizes)
+        yield queries, logits
+
+
+def crop_and_resize(maps: Tensor, sizes: Sizes) -> Tensor:
+    """Cut the padding off (..., C, H, W) maps and resize them to the original picture's size."""
+    height, width = sizes.network
+    return resize(maps[..., :height, :width], sizes.original)

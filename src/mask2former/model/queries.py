@@ -1,0 +1,79 @@
+"""Where the decoder's queries come from (paper section 3.2.2, tables 4b and X; and one of ours)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mask2former.masks import sample
+from mask2former.model.position import Position
+from mask2former.structures import PixelFeatures
+
+
+class LearnableQueries(nn.Module):
+    """The paper's queries: learned content and learned position."""
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.content = nn.Embedding(count, dim)
+        self.position = nn.Embedding(count, dim)
+
+    def forward(self, features: PixelFeatures) -> tuple[Tensor, Tensor]:
+        """Content and position, each (B, Q, C)."""
+        batch = features.mask_features.shape[0]
+        return (
+            self.content.weight.expand(batch, -1, -1),
+            self.position.weight.expand(batch, -1, -1),
+        )
+
+
+class ZeroQueries(nn.Module):
+    """DETR's queries: empty content, learned position (tables 4b and X)."""
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.position = nn.Embedding(count, dim)
+
+    def forward(self, features: PixelFeatures) -> tuple[Tensor, Tensor]:
+        """Content and position, each (B, Q, C)."""
+        position = self.position.weight.expand(features.mask_features.shape[0], -1, -1)
+        return torch.zeros_like(position), position
+
+
+class SampledQueries(nn.Module):
+    """Queries that start as the picture's own pixels, at points of a lattice laid over it.
+
+    Each query begins with the features and the place of one point, so that many alike objects are
+    told apart from the first step; the paper's free queries learn that slowly. There is a query for
+    every `spacing` x `spacing` pixels: a larger picture gets more, and none is a parameter. Clips
+    are sampled in their first frame.
+    """
+
+    def __init__(self, dim: int, *, spacing: float, stride: int, position: Position) -> None:
+        super().__init__()
+        self.spacing = spacing
+        self.stride = stride
+        self.place = position
+        self.content = nn.Linear(dim, dim)
+        self.position = nn.Linear(dim, dim)
+
+    def forward(self, features: PixelFeatures) -> tuple[Tensor, Tensor]:
+        """Content and position, each (B, Q, C)."""
+        maps = features.pyramid[self.stride][:, 0]
+        batch, dim, height, width = maps.shape
+        rows, columns = (
+            max(1, round(side * self.stride / self.spacing)) for side in (height, width)
+        )
+        points = lattice(rows, columns, maps.device)
+        place = self.place(1, height, width, self.stride, dim, maps.device)
+        content = sample(maps, points.expand(batch, -1, -1)).transpose(1, 2)
+        place = sample(place, points[None]).transpose(1, 2)
+        return self.content(content), self.position(place).expand(batch, -1, -1)
+
+
+def lattice(rows: int, columns: int, device: torch.device) -> Tensor:
+    """Points (rows * columns, 2), x, y in 0..1; every other row is shifted by half a step."""
+    y = (torch.arange(rows, device=device) + 0.5) / rows
+    x = (torch.arange(columns, device=device) + 0.25) / columns
+    shift = (torch.arange(rows, device=device) % 2)[:, None] * (0.5 / columns)
+    return torch.stack([x + shift, y[:, None].expand(rows, columns)], dim=-1).flatten(0, 1)

@@ -1,0 +1,185 @@
+"""The compiled CPU kernel of deformable sampling, forward and backward (needs numba)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+# Every fast-math licence but "there is no NaN": the bounds tests must hold for NaN too.
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+
+
+def sample_pyramid(
+    value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+) -> Tensor:
+    """See `mask2former.model.deformable_attention.sample_pyramid`."""
+    table = torch.tensor(list(shapes), dtype=torch.int64)
+    return _sample(value.contiguous(), table, locations.contiguous(), weights.contiguous())
+
+
+@torch.library.custom_op("mask2former::sample_pyramid", mutates_args=())
+def _sample(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    batch, _, heads, channels = value.shape
+    out = value.new_zeros(batch, locations.shape[1], heads, channels)
+    arrays = [_array(t) for t in (value, shapes, locations, weights, out)]
+    _share_out(_forward, batch * locations.shape[1], arrays)
+    return out.flatten(2)
+
+
+@_sample.register_fake
+def _(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    return value.new_empty(value.shape[0], locations.shape[1], value.shape[2] * value.shape[3])
+
+
+@torch.library.custom_op("mask2former::sample_pyramid_backward", mutates_args=())
+def _sample_backward(
+    grad: Tensor, value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    grads = torch.zeros_like(value), torch.empty_like(locations), torch.empty_like(weights)
+    grad = grad.contiguous().unflatten(-1, value.shape[2:])
+    arrays = [_array(t) for t in (grad, value, shapes, locations, weights, *grads)]
+    _share_out(_backward, value.shape[0] * value.shape[2], arrays)
+    return grads
+
+
+@_sample_backward.register_fake
+def _(
+    grad: Tensor, value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(value), torch.empty_like(locations), torch.empty_like(weights)
+
+
+def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple:
+    value, locations, weights = _sample_backward(grad, *ctx.saved_tensors)
+    return value, None, locations, weights
+
+
+_sample.register_autograd(_differentiate, setup_context=_save)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
+
+
+def _share_out(kernel: Callable[..., None], turns: int, arrays: list[np.ndarray]) -> None:
+    """Run a kernel's turns on as many threads as PyTorch uses.
+
+    Not numba's own threads: their OpenMP pool changes the number of threads PyTorch computes with.
+    """
+    threads = min(torch.get_num_threads(), turns)
+    if threads <= 1:
+        kernel(0, turns, *arrays)
+        return
+    bounds = [turns * part // threads for part in range(threads + 1)]
+    run = [
+        _pool(os.getpid(), threads).submit(kernel, first, last, *arrays)
+        for first, last in pairwise(bounds)
+    ]
+    for part in run:
+        part.result()
+
+
+@lru_cache(maxsize=4)
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads of this process: those of its parent do not survive a fork."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"sample-pyramid-{process}")
+
+
+@njit(inline="always")
+def _corner(x, y, corner):
+    """Column, row, bilinear weight of one of the four neighbours, and the weight's slopes."""
+    column, row = int(np.floor(x)), int(np.floor(y))
+    right, below = x - column, y - row
+    if corner == 0:
+        return column, row, (1 - right) * (1 - below), below - 1, right - 1
+    if corner == 1:
+        return column + 1, row, right * (1 - below), 1 - below, -right
+    if corner == 2:
+        return column, row + 1, (1 - right) * below, -below, 1 - right
+    return column + 1, row + 1, right * below, below, right
+
+
+@njit(nogil=True, fastmath=FAST, cache=True)
+def _forward(first, last, value, shapes, locations, weights, out):
+    _, queries, heads, levels, points, _ = locations.shape
+    channels = value.shape[3]
+    for turn in range(first, last):  # a turn is one query of one picture
+        n, q = turn // queries, turn % queries
+        for head in range(heads):
+            total = out[n, q, head]
+            start = 0
+            for level in range(levels):
+                height, width = shapes[level]
+                for point in range(points):
+                    x = locations[n, q, head, level, point, 0] * width - 0.5
+                    y = locations[n, q, head, level, point, 1] * height - 0.5
+                    if not (x > -1 and x < width and y > -1 and y < height):
+                        continue
+                    weight = weights[n, q, head, level, point]
+                    for corner in range(4):
+                        column, row, share, _, _ = _corner(x, y, corner)
+                        if 0 <= column < width and 0 <= row < height:
+                            read = value[n, start + row * width + column, head]
+                            factor = weight * share
+                            for c in range(channels):
+                                total[c] += factor * read[c]
+                start += height * width
+
+
+@njit(nogil=True, fastmath=FAST, cache=True)
+def _backward(
+    first,
+    last,
+    grad,
+    value,
+    shapes,
+    locations,
+    weights,
+    grad_value,
+    grad_locations,
+    grad_weights,
+):
+    _, queries, heads, levels, points, _ = locations.shape
+    channels = value.shape[3]
+    for turn in range(first, last):  # a turn is one head of one picture: no other writes its rows
+        n, head = turn // heads, turn % heads
+        for q in range(queries):
+            above = grad[n, q, head]
+            start = 0
+            for level in range(levels):
+                height, width = shapes[level]
+                for point in range(points):
+                    x = locations[n, q, head, level, point, 0] * width - 0.5
+                    y = locations[n, q, head, level, point, 1] * height - 0.5
+                    weight = weights[n, q, head, level, point]
+                    by_x = by_y = by_weight = weight * 0
+                    if x > -1 and x < width and y > -1 and y < height:
+                        for corner in range(4):
+                            column, row, share, slope_x, slope_y = _corner(x, y, corner)
+                            if 0 <= column < width and 0 <= row < height:
+                                at = start + row * width + column
+                                read, write = value[n, at, head], grad_value[n, at, head]
+                                dot = by_weight * 0
+                                for c in range(channels):
+                                    dot += above[c] * read[c]
+                                    write[c] += weight * share * above[c]
+                                by_weight += share * dot
+                                by_x += slope_x * dot
+                                by_y += slope_y * dot
+                    grad_weights[n, q, head, level, point] = by_weight
+                    grad_locations[n, q, head, level, point, 0] = by_x * weight * width
+                    grad_locations[n, q, head, level, point, 1] = by_y * weight * height
+                start += height * width

@@ -1,0 +1,93 @@
+"""The folder of a training run: figures as JSON lines, a log, curves, sample pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mask2former.categories import Categories
+from mask2former.render import overlay, side_by_side
+from mask2former.structures import Result
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class RunFolder:
+    """Where a run writes. Lines later than the step a run resumes from are taken back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, step: int) -> None:
+        """Forget figures that a resumed run will write again."""
+        kept = [record for record in self.read() if record["step"] <= step]
+        lines = "".join(json.dumps(record) + "\n" for record in kept)
+        (self.path / METRICS_FILE).write_text(lines, encoding="utf-8")
+
+    def read(self) -> list[dict[str, Any]]:
+        """All figures so far."""
+        path = self.path / METRICS_FILE
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def record(self, step: int, figures: dict[str, Any]) -> None:
+        """Add one line of figures."""
+        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **figures}) + "\n")
+
+    def say(self, line: str) -> None:
+        """Add one line to the log."""
+        with (self.path / "train.log").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def save_sample(
+        self, name: str, image: np.ndarray, result: Result, categories: Categories
+    ) -> None:
+        """Write a picture beside what the model sees in it."""
+        folder = self.path / "samples"
+        folder.mkdir(exist_ok=True)
+        drawn = overlay(image, result, categories)
+        side_by_side([enlarge(image, drawn.width), drawn], ["picture", name]).save(
+            folder / f"{name}.png"
+        )
+
+    def plot(self) -> None:
+        """Draw `results.png`: losses, validation metrics, learning rate."""
+        records = self.read()
+        losses = [record for record in records if "loss" in record]
+        evaluations = [record for record in records if "validation" in record]
+        if not losses:
+            return
+        figure = Figure(figsize=(12, 3.6), layout="constrained")
+        left, middle, right = figure.subplots(1, 3)
+        steps = [record["step"] for record in losses]
+        for term in ("loss_ce", "loss_mask", "loss_dice"):
+            left.plot(steps, [record.get(term, np.nan) for record in losses], label=term, lw=1)
+        left.set(title="training loss, last layer", xlabel="step", yscale="log")
+        left.legend()
+        for metric in list(evaluations[0]["validation"])[:4] if evaluations else []:
+            values = [record["validation"][metric] for record in evaluations]
+            middle.plot(
+                [record["step"] for record in evaluations], values, marker=".", label=metric
+            )
+        middle.set(title="validation", xlabel="step", ylim=(0, 1))
+        if evaluations:
+            middle.legend()
+        right.plot(steps, [record["learning_rate"] for record in losses], lw=1)
+        right.set(title="learning rate", xlabel="step")
+        for axes in (left, middle, right):
+            axes.grid(alpha=0.3)
+        figure.savefig(self.path / "results.png", dpi=110)
+
+
+def enlarge(image: np.ndarray, width: int) -> Image.Image:
+    """The bare picture, as wide as its drawn version."""
+    height = round(image.shape[0] * width / image.shape[1])
+    return Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)

@@ -1,0 +1,196 @@
+"""What a prediction gives a person: the plain result with its picture and class names.
+
+Frames are kept only for clips: a picture's masks are (N, H, W), its maps (H, W).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mask2former import rle
+from mask2former.categories import Categories
+from mask2former.files import write_label_map
+from mask2former.render import overlay
+from mask2former.structures import Instances, Panoptic, Segment, SemanticMap
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """What all results share."""
+
+    image: np.ndarray  # (H, W, 3) uint8, RGB
+    name: str
+    categories: Categories
+    plain: SemanticMap | Instances | Panoptic
+
+    def draw(self) -> Image.Image:
+        """The picture with the result over it, and a legend."""
+        return overlay(self.image, self.plain, self.categories)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the drawn picture; the ending of the name tells the format."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.draw().save(path)
+        return path
+
+    def count(self) -> Counter[str]:
+        """How many regions of each class there are, the commonest first."""
+        names = self.categories.names
+        return Counter(names[label] for label in self._region_labels())
+
+    def _region_labels(self) -> list[int]:
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """The counts in a few words."""
+        counts = [f"{number} {name}" for name, number in self.count().most_common()]
+        more = f", +{len(counts) - 6} more" if len(counts) > 6 else ""
+        return ", ".join(counts[:6]) + more if counts else "nothing found"
+
+
+@dataclass(frozen=True)
+class InstanceResult(PictureResult):
+    """Scored masks, best first."""
+
+    plain: Instances
+
+    @property
+    def masks(self) -> np.ndarray:
+        """(N, H, W) bool."""
+        return _squeeze(self.plain.masks, axis=1)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) positions in `categories`."""
+        return self.plain.labels
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(N,) in 0..1."""
+        return self.plain.scores
+
+    def __len__(self) -> int:
+        return len(self.plain.scores)
+
+    def filter(self, score: float = 0.0) -> InstanceResult:
+        """The instances with at least this score."""
+        return replace(self, plain=self.plain.select(self.plain.scores >= score))
+
+    def to_coco(self, image_id: int = 1) -> list[dict]:
+        """COCO results: one dict with category, score and RLE per instance."""
+        return [
+            {
+                "image_id": image_id,
+                "category_id": self.categories[int(label)].id,
+                "segmentation": rle.encode_clip(self.plain.mask(index)),
+                "score": float(score),
+            }
+            for index, (label, score) in enumerate(zip(self.labels, self.scores, strict=True))
+        ]
+
+    def _region_labels(self) -> list[int]:
+        return self.labels.tolist()
+
+
+@dataclass(frozen=True)
+class PanopticResult(PictureResult):
+    """One segment per pixel."""
+
+    plain: Panoptic
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(H, W) int32; 0 is void."""
+        return _squeeze(self.plain.ids, axis=0)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """What the ids are."""
+        return self.plain.segments
+
+    def filter(self, score: float = 0.0) -> PanopticResult:
+        """The segments with at least this score; the pixels of the others become void."""
+        kept = [segment for segment in self.segments if segment.score >= score]
+        alive = np.isin(self.plain.ids, [segment.id for segment in kept])
+        return replace(self, plain=Panoptic(np.where(alive, self.plain.ids, 0), kept))
+
+    def to_coco(self, image_id: int = 1) -> list[dict]:
+        """COCO results with an RLE per segment."""
+        return [
+            {
+                "image_id": image_id,
+                "category_id": self.categories[segment.label].id,
+                "segmentation": rle.encode_clip(self.plain.ids == segment.id),
+                "score": segment.score,
+            }
+            for segment in self.segments
+        ]
+
+    def _region_labels(self) -> list[int]:
+        return [segment.label for segment in self.segments]
+
+
+@dataclass(frozen=True)
+class SemanticResult(PictureResult):
+    """One class per pixel."""
+
+    plain: SemanticMap
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(H, W) positions in `categories`."""
+        return _squeeze(self.plain.labels, axis=0)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the drawn picture, or the bare label map where the name ends in `.labels.png`."""
+        if not str(path).endswith(".labels.png"):
+            return super().save(path)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_label_map(path, self.labels)
+        return Path(path)
+
+    def summary(self) -> str:
+        """The largest classes with their share of the pixels."""
+        labels, areas = np.unique(self.plain.labels, return_counts=True)
+        order = np.argsort(-areas)[:6]
+        total = self.plain.labels.size
+        return ", ".join(
+            f"{self.categories[int(labels[k])].name} {areas[k] / total:.0%}" for k in order
+        )
+
+    def to_coco(self, image_id: int = 1) -> list[dict]:
+        """COCO results with an RLE per class."""
+        return [
+            {
+                "image_id": image_id,
+                "category_id": self.categories[int(label)].id,
+                "segmentation": rle.encode_clip(self.plain.labels == label),
+            }
+            for label in np.unique(self.plain.labels)
+        ]
+
+    def _region_labels(self) -> list[int]:
+        return np.unique(self.plain.labels).tolist()
+
+
+def wrap(
+    image: np.ndarray, name: str, categories: Categories, plain: SemanticMap | Instances | Panoptic
+) -> PictureResult:
+    """The result a person works with, of the kind that fits."""
+    match plain:
+        case Instances():
+            return InstanceResult(image, name, categories, plain)
+        case Panoptic():
+            return PanopticResult(image, name, categories, plain)
+        case SemanticMap():
+            return SemanticResult(image, name, categories, plain)
+
+
+def _squeeze(frames: np.ndarray, axis: int) -> np.ndarray:
+    return frames.squeeze(axis) if frames.shape[axis] == 1 else frames

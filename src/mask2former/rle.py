@@ -1,0 +1,123 @@
+"""Masks as COCO run-length encodings: the runs of background and object, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from hotcoco import mask as coco_mask
+
+Rle = dict[str, Any]
+"""`{"size": [height, width], "counts": str}`, as it stands in a COCO file."""
+
+
+def encode(mask: np.ndarray) -> Rle:
+    """Encode a bool mask (H, W); the counts are those of pycocotools, byte for byte."""
+    assert mask.dtype == bool, mask.dtype
+    height, width = mask.shape
+    columns = np.flatnonzero(mask.any(axis=0))  # most masks fill few columns: turn only those
+    first, last = (columns[0], columns[-1] + 1) if columns.size else (0, 0)
+    pixels = mask[:, first:last].ravel(order="F")
+    edges = np.flatnonzero(np.diff(pixels, prepend=False, append=False)) + first * height
+    counts = np.diff(edges, prepend=0, append=mask.size).tolist()
+    if len(counts) > 1 and counts[-1] == 0:  # the object reaches the last pixel: no last run
+        counts.pop()
+    return _compress(counts, height, width)
+
+
+def encode_clip(mask: np.ndarray) -> Rle:
+    """Encode one object's mask (T, H, W) as a single mask (H, T * W)."""
+    return encode(side_by_side(mask))
+
+
+def side_by_side(frames: np.ndarray) -> np.ndarray:
+    """Lay (T, H, W) out as one picture (H, T * W).
+
+    The IoU of two such pictures is the IoU over space and time that YouTube-VIS is measured with.
+    """
+    return frames.transpose(1, 0, 2).reshape(frames.shape[1], -1)
+
+
+def decode(rle: Rle) -> np.ndarray:
+    """Decode to a bool mask (H, W)."""
+    return coco_mask.decode(rle).astype(bool)
+
+
+def area(rle: Rle) -> int:
+    """The number of pixels of the object."""
+    return int(coco_mask.area(rle))
+
+
+def box(rle: Rle) -> tuple[float, float, float, float]:
+    """The smallest box around the object: x, y, width, height in pixels; zeros if it is empty."""
+    x, y, width, height = coco_mask.to_bbox(rle).tolist()
+    return x, y, width, height
+
+
+def from_annotation(segmentation: Any, height: int, width: int) -> Rle:
+    """Read the `segmentation` of a COCO annotation, in any of its forms.
+
+    These are a polygon [x, y, x, y, ...], a list of polygons (the parts of one object), and runs
+    {"size", "counts"}, plain (a list of int) or compressed (str or bytes). ValueError otherwise.
+    """
+    if isinstance(segmentation, Mapping):
+        return _from_runs(segmentation, height, width)
+    if isinstance(segmentation, Sequence) and len(segmentation) > 0:
+        parts = [segmentation] if isinstance(segmentation[0], Real) else segmentation
+        if all(_is_polygon(part) for part in parts):
+            # One call a polygon: a list whose first part has four numbers would be read as boxes.
+            polygons = [coco_mask.fr_poly(list(part), height, width) for part in parts]
+            return _with_text(coco_mask.merge(polygons))
+    raise ValueError(
+        f"segmentation {_excerpt(segmentation)} is neither a list of polygons (three points or"
+        ' more, [x, y, x, y, ...]) nor {"size": [height, width], "counts": ...}'
+    )
+
+
+def _from_runs(runs: Mapping, height: int, width: int) -> Rle:
+    if "counts" not in runs or list(runs.get("size", ())) != [height, width]:
+        raise ValueError(
+            f'segmentation {_excerpt(runs)} needs "counts" and the "size" of its picture,'
+            f" [{height}, {width}]"
+        )
+    counts = runs["counts"]
+    try:
+        if isinstance(counts, str | bytes):
+            rle = _with_text(runs)
+            coco_mask.area(rle)  # raises if the runs leave the picture
+            return rle
+        counts = [int(count) for count in counts]
+        if min(counts, default=0) < 0 or sum(counts) != height * width:
+            raise ValueError(f"they do not add up to {height} x {width} pixels")
+        return _compress(counts, height, width)
+    except (TypeError, ValueError) as fault:
+        raise ValueError(f"segmentation {_excerpt(runs)} has broken counts: {fault}") from fault
+
+
+def _is_polygon(part: object) -> bool:
+    return (
+        isinstance(part, Sequence)
+        and len(part) >= 6
+        and len(part) % 2 == 0
+        and all(isinstance(number, Real) for number in part)
+    )
+
+
+def _compress(counts: list[int], height: int, width: int) -> Rle:
+    runs = {"size": [height, width], "counts": counts}
+    return _with_text(coco_mask.frPyObjects(runs, height, width))
+
+
+def _with_text(rle: Mapping) -> Rle:
+    counts = rle["counts"]
+    return {
+        "size": list(rle["size"]),
+        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
+    }
+
+
+def _excerpt(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,100 @@
+"""The endless stream of batches: complete, resumable and the same for any number of workers."""
+
+from itertools import islice
+
+import pytest
+import torch
+
+from mask2former.data import InfiniteSampler, Shapes, collate, large_scale_jitter, training_loader
+from mask2former.structures import Batch, Sample
+
+
+class Broken(Shapes):
+    """A data set whose pictures cannot be read."""
+
+    def sample(self, index: int) -> Sample:
+        raise OSError("the disk is gone")
+
+
+def batches(count: int, *, start: int = 0, workers: int = 0, batch_size: int = 2) -> list[Batch]:
+    loader = training_loader(
+        Shapes(5, (40, 40)),
+        large_scale_jitter(32),
+        batch_size,
+        seed=3,
+        start=start,
+        workers=workers,
+    )
+    return list(islice(loader, count))
+
+
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    assert [b.names for b in first] == [b.names for b in second]
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.images, b.images)
+        for x, y in zip(a.targets, b.targets, strict=True):
+            assert torch.equal(x.ids, y.ids)
+            assert torch.equal(x.labels, y.labels)
+
+
+def test_every_epoch_has_every_picture_once() -> None:
+    draws = list(islice(InfiniteSampler(7, seed=0), 21))
+    epochs = [[draw.index for draw in draws[n : n + 7]] for n in (0, 7, 14)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert [draw.position for draw in draws] == list(range(21))
+
+
+def test_stream_resumes_where_it_stopped() -> None:
+    whole = list(islice(InfiniteSampler(7, seed=5), 30))
+    assert list(islice(InfiniteSampler(7, seed=5, start=10), 20)) == whole[10:]
+
+
+def test_processes_share_the_stream() -> None:
+    whole = list(islice(InfiniteSampler(7, seed=5), 30))
+    parts = [islice(InfiniteSampler(7, seed=5, rank=r, world=3), 10) for r in range(3)]
+    assert sorted(draw for part in parts for draw in part) == whole
+
+
+def test_empty_training_set_is_refused() -> None:
+    with pytest.raises(ValueError, match="no picture"):
+        InfiniteSampler(0, seed=0)
+
+
+def test_batches_resume_identically() -> None:
+    assert_equal(batches(5)[3:], batches(2, start=6))
+
+
+def test_batches_do_not_depend_on_workers() -> None:
+    assert_equal(batches(3), batches(3, workers=2))
+
+
+def test_loading_leaves_the_global_draws_alone() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    loader = training_loader(Shapes(5, (40, 40)), large_scale_jitter(32), 2, seed=3)
+    stream = iter(loader)  # torch draws its workers' base seed here
+    torch.manual_seed(0)
+    next(stream)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_batch_is_stacked_and_padded_to_the_stride() -> None:
+    small, large = Shapes(1, (20, 70)).sample(0), Shapes(1, (40, 33)).sample(0)
+    batch = collate([small, large])
+    assert batch.images.shape == (2, 1, 3, 64, 96)
+    assert batch.images.dtype == torch.uint8
+    assert type(batch.images) is type(batch.targets[0].ids) is torch.Tensor
+    assert torch.equal(batch.images[1, ..., :40, :33], large["image"].as_subclass(torch.Tensor))
+    assert not batch.targets[0].ids[..., 20:, :].any()
+    assert batch.names == [small["name"], large["name"]]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_fault_in_reading_names_the_file(workers: int) -> None:
+    loader = training_loader(Broken(2), large_scale_jitter(32), 1, seed=0, workers=workers)
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        next(iter(loader))
+    notes = getattr(caught.value, "__notes__", [])
+    assert "while reading shapes/0/" in "".join([str(caught.value), *notes])

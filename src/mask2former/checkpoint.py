@@ -87,6 +87,9 @@ def load_card(folder: Path) -> ModelCard:
         raise ValueError(f"{path} is no JSON file ({error})") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"{path} is not of the format {FORMAT}, which this version reads")
+    for key in ("config", "categories"):
+        if key not in document:
+            raise ValueError(f"{path} has no '{key}'; it was cut or edited by hand")
     return ModelCard(
         config=parse_config(document["config"], str(path)),
         categories=Categories.from_json(document["categories"]),

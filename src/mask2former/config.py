@@ -118,6 +118,9 @@ class Model(Settings):
     """The network."""
 
     dim: int = 256
+    placed_masks: bool = Field(
+        default=False, description="masks know where their query stands: for many like objects"
+    )
     backbone: Backbone = TimmBackbone()
     pixel_decoder: PixelDecoder = MSDeformAttn()
     transformer_decoder: TransformerDecoder = TransformerDecoder()
@@ -199,6 +202,12 @@ class Data(Settings):
     workers: int = 2
     cache_mb: int = 2000
 
+    @model_validator(mode="after")
+    def _fold_is_one_of_several(self) -> Self:
+        if self.fold is not None and not 0 <= self.fold[0] < self.fold[1] > 1:
+            raise ValueError(f"fold={list(self.fold)} must be [k, n] with 0 <= k < n and n > 1")
+        return self
+
 
 class Schedule(Settings):
     """How the learning rate falls."""
@@ -223,9 +232,9 @@ class Train(Settings):
     schedule: Schedule = Schedule()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = 0
-    evaluate_every: int = 5000
-    save_every: int = 1000
-    log_every: int = 20
+    evaluate_every: int = Field(5000, ge=1)
+    save_every: int = Field(1000, ge=1)
+    log_every: int = Field(20, ge=1)
     threads: int | None = Field(None, description="CPU threads of the network; None: all cores")
 
 
@@ -252,6 +261,12 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
+        decoder = self.model.transformer_decoder
+        if self.model.placed_masks and not isinstance(decoder.queries, SampledQueries):
+            raise ValueError(
+                "model.placed_masks needs queries that stand somewhere; "
+                "set model.transformer_decoder.queries={spacing: 16}"
+            )
         if self.train.batch_size % self.train.accumulation:
             raise ValueError(
                 f"train.batch_size={self.train.batch_size} cannot be cut into "
@@ -313,7 +328,10 @@ def _find_recipes() -> dict[str, Traversable]:
     return found
 
 
-def _read_recipe(recipe: str) -> dict:
+def _read_recipe(recipe: str, above: tuple[str, ...] = ()) -> dict:
+    """The tree of a recipe and all it extends; `above` are the recipes that extend this one."""
+    if recipe in above:
+        raise ValueError(f"{recipe}: the recipes extend each other in a circle")
     path = Path(recipe)
     source: Traversable | Path
     if path.suffix in {".yaml", ".yml"}:
@@ -335,7 +353,11 @@ def _read_recipe(recipe: str) -> dict:
     if not isinstance(tree, dict):
         raise ValueError(f"{recipe}: a recipe is a mapping of settings")
     base = tree.pop("extends", None)
-    return _merge(_read_recipe(base), tree) if base else tree
+    if base is None:
+        return tree
+    if str(base).endswith((".yaml", ".yml")):  # a neighbour of the file that names it
+        base = (path.parent / base).resolve()
+    return _merge(_read_recipe(str(base), (*above, recipe)), tree)
 
 
 def _merge(base: dict, change: dict) -> dict:
@@ -360,7 +382,10 @@ def _override(tree: dict, override: str) -> None:
         tree = tree.setdefault(branch, {})
         if not isinstance(tree, dict):
             raise ValueError(f"'{key}': '{branch}' is a value and has no settings below it")
-    tree[leaf] = yaml.safe_load(text)
+    try:
+        tree[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"'{override}': the value is no YAML; quote text with : or [") from None
 
 
 def _explain(error: ValidationError) -> str:

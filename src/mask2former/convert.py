@@ -175,7 +175,7 @@ TRANSFORMER_DECODER = [
     Row("decoder.layernorm.{x}", "norm.{x}"),
     # Ours counts the ReLUs between the linear layers.
     *(
-        Row(f"decoder.mask_predictor.mask_embedder.{i}.0.{{x}}", f"mask_head.{2 * i}.{{x}}")
+        Row(f"decoder.mask_predictor.mask_embedder.{i}.0.{{x}}", f"mask_head.layers.{2 * i}.{{x}}")
         for i in range(3)
     ),
 ]

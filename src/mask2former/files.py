@@ -20,23 +20,26 @@ PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture as RGB, uint8 (H, W, 3), turned upright by its EXIF tag.
+    """Read a picture as RGB, uint8 (H, W, 3), as `as_rgb` has it."""
+    with _opened(path) as image:
+        return as_rgb(image, path)
+
+
+def as_rgb(image: Image.Image, name: str | Path) -> np.ndarray:
+    """The pixels of an open picture as RGB, uint8 (H, W, 3), turned upright by its EXIF tag.
 
     Transparency is laid on white; 16-bit grey is scaled by its full range, so that 65535 is 255.
     """
-    with _opened(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):
-            grey = (np.asarray(image) // 257).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
-        if image.mode in ("I", "F"):
-            raise ValueError(
-                f"{path}: pictures of 32 bits a pixel have no known range; save 16 bits"
-            )
-        if image.has_transparency_data:
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image.convert("RGBA"))
-        return np.array(image.convert("RGB"))
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image) // 257).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{name}: pictures of 32 bits a pixel have no known range; save 16 bits")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return np.array(image.convert("RGB"))
 
 
 def read_label_map(path: str | Path) -> np.ndarray:

@@ -28,7 +28,7 @@ def find_model(name: str) -> Path:
     bundled = bundled_models()
     if name in bundled:
         return bundled[name]
-    if name.count("/") == 1 and not path.suffix:
+    if name.count("/") == 1:
         return _download(name)
     known = ", ".join(bundled) or "none"
     raise ValueError(
@@ -42,8 +42,8 @@ def _download(hub_id: str) -> Path:
     try:
         folder = snapshot_download(hub_id, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE])
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(
-            f"no model '{hub_id}': no such path, and the Hub did not give it ({first_line})"
+            f"no model '{hub_id}': no such path, and the Hub did not give it ({reason})"
         ) from None
     return Path(folder)

@@ -16,10 +16,10 @@ from mask2former.masks import resize
 from mask2former.model.backbone import TimmBackbone
 from mask2former.model.mask2former import Mask2Former
 from mask2former.model.msdeformattn import MSDeformAttnPixelDecoder
-from mask2former.model.position import sine_position_2d
+from mask2former.model.position import picture_position
 from mask2former.model.queries import LearnableQueries
 from mask2former.model.swin import Swin
-from mask2former.model.transformer_decoder import MaskedTransformerDecoder
+from mask2former.model.transformer_decoder import MaskedTransformerDecoder, MaskHead
 from mask2former.structures import Targets
 
 pytestmark = pytest.mark.oracle
@@ -75,9 +75,9 @@ def build_ours(backbone: nn.Module) -> Mask2Former:
     decoder = MaskedTransformerDecoder(
         LearnableQueries(QUERIES, DIM),
         num_classes=CLASSES,
-        position=lambda frames, *place: sine_position_2d(*place).unsqueeze(0),
+        position=picture_position,
         dim=DIM,
-        mask_dim=DIM,
+        mask_head=MaskHead([DIM] * 4),
         heads=4,
         layers=LAYERS,
         feedforward=128,

@@ -109,5 +109,8 @@ def training_loader(
         sampler=InfiniteSampler(len(dataset), seed, start, rank=rank, world=world),
         num_workers=workers,
         collate_fn=collate,
+        # Its own, or each start of the loader would draw from the global one that dropout uses,
+        # and a resumed run would go on with other numbers.
+        generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
     )

@@ -14,9 +14,12 @@ def choose_device(name: str = "auto") -> torch.device:
     }
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
-    kind = name.split(":")[0]
-    if kind not in available:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in available:
         raise ValueError(f"no device '{name}'; choose auto, cpu, cuda or mps")
-    if not available[kind]:
-        raise ValueError(f"this machine has no {kind} device that PyTorch can use; try cpu")
-    return torch.device(name)
+    if not available[device.type]:
+        raise ValueError(f"this machine has no {name} device that PyTorch can use; try cpu")
+    return device

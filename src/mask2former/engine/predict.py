@@ -16,7 +16,7 @@ from mask2former.checkpoint import ModelCard, load_model
 from mask2former.config import Task
 from mask2former.data.transforms import shorten
 from mask2former.engine.device import choose_device
-from mask2former.files import read_image
+from mask2former.files import as_rgb, read_image
 from mask2former.model.mask2former import Mask2Former
 from mask2former.postprocess.instance import instances
 from mask2former.postprocess.panoptic import panoptic
@@ -88,13 +88,13 @@ class Predictor:
             case "semantic":
                 return semantic_map_at_original_size(prediction, sizes)
             case "instance":
-                found = instances(
+                return instances(
                     prediction,
                     sizes,
                     is_thing=self.is_thing,
                     max_detections=test.max_detections,
+                    threshold=threshold or 0.0,
                 )
-                return found if threshold is None else found.select(found.scores >= threshold)
             case "panoptic":
                 return panoptic(
                     prediction,
@@ -131,7 +131,8 @@ def read_source(source: Source) -> tuple[np.ndarray, str]:
         case str() | Path():
             return read_image(source), str(source)
         case Image.Image():
-            return np.asarray(source.convert("RGB")), getattr(source, "filename", "") or "picture"
+            name = getattr(source, "filename", "") or "picture"
+            return as_rgb(source, name), name
         case Tensor():
             array = source.detach().cpu().permute(1, 2, 0).numpy() if source.ndim == 3 else None
         case _:
@@ -143,10 +144,19 @@ def read_source(source: Source) -> tuple[np.ndarray, str]:
     if 0 in array.shape:
         raise ValueError(f"the picture has no pixel: its size is {array.shape[:2]}")
     if array.dtype != np.uint8:
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
-            raise ValueError("a picture's values are RGB from 0 to 255")
-        array = array.round().astype(np.uint8)
+        array = _as_bytes(array)
     return np.ascontiguousarray(array), "picture"
+
+
+def _as_bytes(array: np.ndarray) -> np.ndarray:
+    """Other numbers than bytes, if they too count from 0 to 255."""
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"a picture's values are numbers from 0 to 255, not {array.dtype}")
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+        raise ValueError("a picture's values are RGB from 0 to 255")
+    if array.dtype.kind == "f" and 0 < array.max() <= 1:
+        raise ValueError("a picture's values are RGB from 0 to 255; multiply these by 255")
+    return array.round().astype(np.uint8)
 
 
 def load(model: str | Path, device: str = "auto") -> Predictor:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mask2former.config import Task
 from mask2former.engine.predict import Predictor
-from mask2former.files import write_coco, write_label_map, write_panoptic
+from mask2former.files import PICTURE_SUFFIXES, write_coco, write_label_map, write_panoptic
 from mask2former.results import InstanceResult, PictureResult
 from mask2former.structures import Result, SemanticMap
 
@@ -29,19 +28,19 @@ def find_pictures(sources: Sequence[str]) -> list[Path]:
 
     A file that is named stays in the list even if it is no picture: reading it says why.
     """
-    endings = set(Image.registered_extensions())
     found: dict[Path, None] = {}
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings)
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
             if not inside:
                 raise ValueError(f"the folder {path} holds no picture")
         elif path.exists():
             inside = [path]
         else:
             anchor = Path(path.anchor)
-            inside = sorted(anchor.glob(str(path.relative_to(anchor))))
+            matches = anchor.glob(str(path.relative_to(anchor)))
+            inside = sorted(match for match in matches if match.is_file())
             if not inside:
                 raise ValueError(f"{source}: no such file, and no file matches it as a pattern")
         found |= dict.fromkeys(inside)
@@ -131,11 +130,19 @@ def write_label_maps(folder: Path, results: Iterable[tuple[str, SemanticMap]]) -
 
 
 def name_apart(files: Sequence[Path]) -> list[str]:
-    """A short name for every file, unlike all others: its own, or with its folders as a prefix."""
-    short: dict[str, int] = {}
+    """A short name for every file, no two with one stem (results differ from it in the ending).
+
+    It is the file's own; or has its folders as a prefix; or also a number, as `x.jpg` and `x.png`
+    of one folder need.
+    """
+    count = Counter(file.stem for file in files)
+    names: dict[str, str] = {}  # stem -> name
     for file in files:
-        short[file.stem] = short.get(file.stem, 0) + 1
-    return [
-        file.name if short[file.stem] == 1 else "_".join(part for part in file.parts if part != "/")
-        for file in files
-    ]
+        parts = [part for part in file.parts if part != file.anchor]
+        name = stem = file.stem if count[file.stem] == 1 else "_".join([*parts[:-1], file.stem])
+        number = 1
+        while stem in names:
+            number += 1
+            stem = f"{name}_{number}"
+        names[stem] = stem + file.suffix
+    return list(names.values())

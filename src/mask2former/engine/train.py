@@ -161,10 +161,13 @@ class Trainer:
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.detach()
         self.check(totals, batch)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), train.clip)
+        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), train.clip) or 0.0)
+        # Loss scaling overflows now and then; the scaler then leaves the step out by itself.
+        if not math.isfinite(norm) and self.accelerator.scaler is None:
+            raise self.diverged("the gradient is not finite", batch)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return totals, float(norm or 0.0)
+        return totals, norm
 
     def losses(self, batch: Batch, part: slice, seeds: Sequence[int]) -> dict[str, Tensor]:
         """The loss terms of a micro-batch, each divided by what the whole batch counts."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mask2former.model.deformable_attention import DeformableAttention, Shapes
-from mask2former.model.position import sine_position_2d
+from mask2former.model.position import Position, picture_position
 
 
 class EncoderLayer(nn.Module):
@@ -52,8 +52,10 @@ class MSDeformAttnPixelDecoder(nn.Module):
         points: int = 4,
         feedforward: int = 1024,
         strides: Sequence[int] = (32, 16, 8),
+        position: Position = picture_position,
     ) -> None:
         super().__init__()
+        self.position = position
         self.strides = tuple(strides)
         groups = math.gcd(32, dim)
         self.input_proj = nn.ModuleList(
@@ -112,12 +114,12 @@ class MSDeformAttnPixelDecoder(nn.Module):
         ]
         shapes = [(level.shape[-2], level.shape[-1]) for level in maps]
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+        places = [
+            self.position(1, *shape, stride, tokens.shape[-1], tokens.device)[0].flatten(1).T
+            for shape, stride in zip(shapes, self.strides, strict=True)
+        ]
         position = torch.cat(
-            [
-                sine_position_2d(height, width, tokens.shape[-1], tokens.device).flatten(1).T
-                + level
-                for (height, width), level in zip(shapes, self.level_embed, strict=True)
-            ]
+            [place + level for place, level in zip(places, self.level_embed, strict=True)]
         )
         reference = torch.cat([pixel_centres(*shape, tokens.device) for shape in shapes])
         for layer in self.layers:

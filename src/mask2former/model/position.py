@@ -11,7 +11,7 @@ from torch import Tensor
 TEMPERATURE = 10000.0
 Position = Callable[[int, int, int, int, int, torch.device], Tensor]
 """(T, H, W, stride, dim, device) -> (T, dim, H, W): how a decoder is told where its tokens are."""
-SHORTEST_WAVE = 64.0  # pixels: a few objects wide
+SHORTEST_WAVE, LONGEST_WAVE = 32.0, 160.0  # pixels: shorter than a crop that trains a network
 
 
 def sine_position_2d(
@@ -75,7 +75,14 @@ def pixel_position(
     return place.expand(frames, -1, -1, -1)
 
 
+def centres(count: int, stride: int, device: torch.device) -> Tensor:
+    """The centres of a row of cells, in pixels."""
+    return (torch.arange(count, dtype=torch.float32, device=device) + 0.5) * stride
+
+
 def _waves_of_pixels(count: int, stride: int, dim: int, device: torch.device) -> Tensor:
-    """Waves of `SHORTEST_WAVE` pixels and longer over `count` cells, (dim, count)."""
-    angle = (torch.arange(count, dtype=torch.float32, device=device) + 0.5) * stride
-    return _waves(angle * (2 * math.pi / SHORTEST_WAVE), dim)
+    """Sines and cosines of `dim` / 2 wave lengths over a row of cells, (dim, count)."""
+    steps = torch.linspace(0, 1, dim // 2, device=device)
+    length = SHORTEST_WAVE * (LONGEST_WAVE / SHORTEST_WAVE) ** steps
+    angle = centres(count, stride, device) * (2 * math.pi / length)[:, None]
+    return torch.cat((angle.sin(), angle.cos()))

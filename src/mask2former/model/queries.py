@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from mask2former.masks import sample
 from mask2former.model.position import Position
 from mask2former.structures import PixelFeatures
+
+
+class Queries(NamedTuple):
+    """What the decoder starts from."""
+
+    content: Tensor  # (B, Q, C)
+    position: Tensor  # (B, Q, C)
+    points: Tensor | None = None  # (Q, 2) x, y in pixels, for queries that stand somewhere
 
 
 class LearnableQueries(nn.Module):
@@ -18,13 +28,11 @@ class LearnableQueries(nn.Module):
         self.content = nn.Embedding(count, dim)
         self.position = nn.Embedding(count, dim)
 
-    def forward(self, features: PixelFeatures) -> tuple[Tensor, Tensor]:
-        """Content and position, each (B, Q, C)."""
+    def forward(self, features: PixelFeatures) -> Queries:
+        """Start on these features."""
         batch = features.mask_features.shape[0]
-        return (
-            self.content.weight.expand(batch, -1, -1),
-            self.position.weight.expand(batch, -1, -1),
-        )
+        content = self.content.weight.expand(batch, -1, -1)
+        return Queries(content, self.position.weight.expand(batch, -1, -1))
 
 
 class ZeroQueries(nn.Module):
@@ -34,10 +42,10 @@ class ZeroQueries(nn.Module):
         super().__init__()
         self.position = nn.Embedding(count, dim)
 
-    def forward(self, features: PixelFeatures) -> tuple[Tensor, Tensor]:
-        """Content and position, each (B, Q, C)."""
+    def forward(self, features: PixelFeatures) -> Queries:
+        """Start on these features."""
         position = self.position.weight.expand(features.mask_features.shape[0], -1, -1)
-        return torch.zeros_like(position), position
+        return Queries(torch.zeros_like(position), position)
 
 
 class SampledQueries(nn.Module):
@@ -57,8 +65,8 @@ class SampledQueries(nn.Module):
         self.content = nn.Linear(dim, dim)
         self.position = nn.Linear(dim, dim)
 
-    def forward(self, features: PixelFeatures) -> tuple[Tensor, Tensor]:
-        """Content and position, each (B, Q, C)."""
+    def forward(self, features: PixelFeatures) -> Queries:
+        """Start on these features."""
         maps = features.pyramid[self.stride][:, 0]
         batch, dim, height, width = maps.shape
         rows, columns = (
@@ -68,7 +76,8 @@ class SampledQueries(nn.Module):
         place = self.place(1, height, width, self.stride, dim, maps.device)
         content = sample(maps, points.expand(batch, -1, -1)).transpose(1, 2)
         place = sample(place, points[None]).transpose(1, 2)
-        return self.content(content), self.position(place).expand(batch, -1, -1)
+        pixels = points * (points.new_tensor([width, height]) * self.stride)
+        return Queries(self.content(content), self.position(place).expand(batch, -1, -1), pixels)
 
 
 def lattice(rows: int, columns: int, device: torch.device) -> Tensor:

@@ -144,14 +144,19 @@ class DecoderLayer(nn.ModuleDict):
         return queries
 
 
-class MLP(nn.Sequential):
-    """Linear layers with ReLU between them."""
+class MaskHead(nn.Module):
+    """Linear layers with ReLU between them: what a query says of its mask."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
         layers: list[nn.Module] = []
         for narrow, wide in pairwise(sizes):
             layers += [nn.Linear(narrow, wide), nn.ReLU()]
-        super().__init__(*layers[:-1])
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, queries: Tensor, points: Tensor | None = None) -> Tensor:
+        """queries (B, Q, C) -> mask embeddings (B, Q, C'), wherever the queries stand."""
+        return self.layers(queries)
 
 
 class MaskedTransformerDecoder(nn.Module):
@@ -168,7 +173,7 @@ class MaskedTransformerDecoder(nn.Module):
         num_classes: int,
         position: Position,
         dim: int = 256,
-        mask_dim: int = 256,
+        mask_head: nn.Module,
         heads: int = 8,
         layers: int = 9,
         feedforward: int = 2048,
@@ -191,23 +196,26 @@ class MaskedTransformerDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim)
         self.class_head = nn.Linear(dim, num_classes + 1)
-        self.mask_head = MLP([dim, dim, dim, mask_dim])
+        self.mask_head = mask_head
 
     def forward(self, features: PixelFeatures) -> list[Prediction]:
         """One prediction from the queries as they are, and one after each layer."""
         memories = [self.read(features, strides) for strides in self.levels]
-        queries, position = self.queries(features)
-        predictions = [self.predict(queries, features)]
+        queries, position, points = self.queries(features)
+        predictions = [self.predict(queries, points, features)]
         for layer, memory in zip(self.layers, cycle(memories), strict=False):
             allowed = self.attention_mask(predictions[-1].mask_embeddings, memory)
             queries = layer(queries, position, memory, allowed)
-            predictions.append(self.predict(queries, features))
+            predictions.append(self.predict(queries, points, features))
         return predictions
 
-    def predict(self, queries: Tensor, features: PixelFeatures) -> Prediction:
+    def predict(
+        self, queries: Tensor, points: Tensor | None, features: PixelFeatures
+    ) -> Prediction:
         """The prediction heads, shared by all layers."""
         normed = self.norm(queries)
-        return Prediction(self.class_head(normed), self.mask_head(normed), features.mask_features)
+        embeddings = self.mask_head(normed, points)
+        return Prediction(self.class_head(normed), embeddings, features.mask_features)
 
     def read(self, features: PixelFeatures, strides: Sequence[int]) -> Memory:
         """Lay the pixels of some strides out as tokens, frame after frame."""

@@ -10,19 +10,25 @@ from mask2former.structures import Instances, Prediction, Sizes
 
 
 def instances(
-    prediction: Prediction, sizes: Sizes, *, is_thing: Tensor, max_detections: int = 100
+    prediction: Prediction,
+    sizes: Sizes,
+    *,
+    is_thing: Tensor,
+    max_detections: int = 100,
+    threshold: float = 0.0,
 ) -> Instances:
     """Official rules: the top pairs over Q x K, then things only.
 
     Score = class probability x mean mask probability inside the mask. A query may appear with
     several classes. Takes the prediction of one picture or clip (batch of 1); `is_thing` (K,) bool.
-    Clips are scored as pictures are.
+    Clips are scored as pictures are. Instances below `threshold` are left out; as no score exceeds
+    its class probability, most of their masks are never made.
     """
     classes = prediction.class_logits[0].float().softmax(-1)[:, :-1]
     count = min(max_detections, classes.numel())
     scores, flat = classes.flatten().topk(count)
     labels = flat % classes.shape[1]
-    keep = is_thing.to(labels.device)[labels]
+    keep = is_thing.to(labels.device)[labels] & (scores >= threshold)
     scores, labels, queries = scores[keep], labels[keep], (flat // classes.shape[1])[keep]
     shown, row = queries.unique(return_inverse=True)
     bits, quality = _pack(
@@ -30,6 +36,7 @@ def instances(
     )
     scores = (scores * quality.to(scores.device)[row]).cpu().numpy()
     order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= threshold]
     row = row.cpu().numpy()[order]
     frames = prediction.mask_features.shape[1]
     return Instances(

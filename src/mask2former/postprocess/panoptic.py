@@ -36,7 +36,9 @@ def panoptic(
     count = scores.shape[0]
     mask_area = torch.bincount(owner.flatten(), minlength=count)
     final_area = torch.bincount(owner[inside], minlength=count)
-    alive = (final_area > 0) & (mask_area.double() / own_area >= overlap_threshold)
+    # On the host, in fp64 as the official rule counts: there are few queries left.
+    kept_share = mask_area.cpu().double() / own_area.cpu()
+    alive = (final_area.cpu() > 0) & (kept_share >= overlap_threshold)
     ids = torch.zeros(count + 1, dtype=torch.int32)
     segments: list[Segment] = []
     stuff: dict[int, int] = {}  # label -> position in segments

@@ -31,11 +31,12 @@ class RunFolder:
         (self.path / METRICS_FILE).write_text(lines, encoding="utf-8")
 
     def read(self) -> list[dict[str, Any]]:
-        """All figures so far."""
+        """All figures so far; a last line that a crash cut short is no figure."""
         path = self.path / METRICS_FILE
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def record(self, step: int, figures: dict[str, Any]) -> None:
         """Add one line of figures."""

@@ -1,0 +1,38 @@
+"""A model is measured by the metric of the task, on data with its own classes."""
+
+import pytest
+
+from mask2former.data import Shapes
+from mask2former.engine.evaluate import Report, evaluate
+from mask2former.engine.predict import Predictor
+
+
+@pytest.mark.parametrize(
+    ("task", "headline"), [("semantic", "mIoU"), ("instance", "AP"), ("panoptic", "PQ")]
+)
+def test_every_task_is_measured(predictor: Predictor, task: str, headline: str) -> None:
+    shown: list[int] = []
+    report = evaluate(predictor, Shapes(3, (64, 64)), task, show=shown.append)
+    assert next(iter(report.summary)) == headline
+    assert 0 <= report.headline <= 1
+    assert report.pictures == 3
+    assert shown == [1, 2, 3]
+    assert report.protocol
+    assert {row["name"] for row in report.per_class} <= set(predictor.categories.names)
+
+
+def test_other_classes_are_refused(predictor: Predictor) -> None:
+    with pytest.raises(ValueError, match=r"the model's classes are .*circle.* own classes"):
+        evaluate(predictor, Shapes(1, task="instance"), "instance")
+
+
+def test_truth_that_cannot_say_the_task_names_the_picture(predictor: Predictor) -> None:
+    dataset = Shapes(1, task="instance")
+    dataset.categories = predictor.categories
+    with pytest.raises(ValueError, match=r"shapes/0/000000\.png: "):
+        evaluate(predictor, dataset, "panoptic")
+
+
+def test_nothing_measured_is_worse_than_anything() -> None:
+    assert Report({"AP": float("nan")}, [], "", 0, 0.0).headline == float("-inf")
+    assert Report({"AP": 0.25, "AP50": 0.5}, [], "", 0, 0.0).headline == 0.25

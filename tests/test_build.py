@@ -1,0 +1,149 @@
+"""Settings become the objects they name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mask2former.build import build_augmentation, build_criterion, build_model, build_splits
+from mask2former.config import Config, Data, Loss, load_config, override_config, parse_config
+from mask2former.data import Shapes
+from mask2former.loss import mask_loss
+from mask2former.loss.sampling import AllPixels, RandomPoints, UncertainPoints
+from mask2former.model.fpn import FPNPixelDecoder
+from mask2former.model.swin import Swin
+
+TINY = {
+    "dim": 32,
+    "backbone": {"name": "test_efficientnet"},
+    "pixel_decoder": {"layers": 1, "feedforward": 32},
+    "transformer_decoder": {"layers": 3, "heads": 4, "feedforward": 32, "num_queries": 6},
+}
+
+
+def tiny(*overrides: str) -> Config:
+    return override_config(parse_config({"model": TINY}, "a test"), overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["model.pixel_decoder={kind: fpn}"],
+        ["model.transformer_decoder.queries=zero"],
+        ["model.transformer_decoder.attention=full"],
+        ["model.transformer_decoder.levels=[[32, 16, 8]]"],
+        ["model.transformer_decoder.order=[self, cross, ffn]"],
+        ["model.transformer_decoder.position=3d"],
+        ["model.backbone={kind: swin, embed_dim: 24, depths: [1, 1, 1, 1], heads: [1, 2, 4, 8]}"],
+    ],
+    ids=lambda overrides: overrides[0].split(".")[-1] if overrides else "plain",
+)
+def test_every_variant_of_the_network_answers(overrides: list[str]) -> None:
+    model = build_model(tiny(*overrides).model, num_classes=5).eval()
+    with torch.inference_mode():
+        predictions = model(torch.rand(1, 3, 64, 64) * 255)
+    assert len(predictions) == 4
+    assert predictions[-1].class_logits.shape == (1, 6, 6)
+    assert predictions[-1].mask_logits().shape == (1, 6, 1, 16, 16)
+
+
+def test_sampled_queries_follow_the_picture() -> None:
+    model = build_model(tiny("model.transformer_decoder.queries={spacing: 16}").model, 5).eval()
+    with torch.inference_mode():
+        assert model(torch.rand(1, 3, 64, 96) * 255)[-1].class_logits.shape == (1, 24, 6)
+
+
+def test_kinds_become_their_classes() -> None:
+    model = build_model(load_config("coco/panoptic/swin_t").model, num_classes=133)
+    assert isinstance(model.backbone, Swin)
+    light = build_model(tiny("model.pixel_decoder={kind: fpn}").model, num_classes=3)
+    assert isinstance(light.pixel_decoder, FPNPixelDecoder)
+
+
+def test_criterion_takes_the_values_of_the_settings() -> None:
+    paper = build_criterion(Loss())
+    assert isinstance(paper.sampler, UncertainPoints)
+    assert isinstance(paper.matcher.sampler, RandomPoints)
+    assert paper.mask_loss is mask_loss.cross_entropy
+    dense = build_criterion(
+        Loss(match_on="pixels", supervise_on="pixels", mask_loss="focal", mask_weight=20)
+    )
+    assert isinstance(dense.sampler, AllPixels)
+    assert isinstance(dense.matcher.sampler, AllPixels)
+    assert dense.mask_loss is dense.matcher.mask_loss is mask_loss.focal
+    assert dense.mask_weight == dense.matcher.mask_weight == 20
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "lsj", "size": 64},
+        {"kind": "crop", "short_edges": [48, 64], "crop": [64, 64]},
+        {"kind": "fit", "size": [64, 64]},
+    ],
+    ids=lambda settings: settings["kind"],
+)
+def test_augmentation_gives_the_size_it_names(settings: dict) -> None:
+    transform = build_augmentation(Data.model_validate({"augmentation": settings}).augmentation)
+    sample = transform(Shapes(1, (50, 70)).sample(0))
+    assert sample["image"].shape == (1, 3, 64, 64)
+    assert sample["ids"].shape[-2:] == (64, 64)
+
+
+def test_fold_and_first_divide_the_pictures() -> None:
+    train, val = build_splits(Data(format="shapes", fold=(1, 4)), "panoptic")
+    files = [{str(split.file(i)) for i in range(len(split))} for split in (train, val)]
+    assert not files[0] & files[1]
+    assert (len(train), len(val)) == (150, 50)
+    train, val = build_splits(Data(format="shapes", fold=(1, 4), first=3), "panoptic")
+    assert (len(train), len(val)) == (3, 3)
+    assert val.file(0) == "shapes/0/000001.png"
+
+
+def test_recipe_of_shapes_validates_on_other_pictures() -> None:
+    train, val = build_splits(load_config("tiny/shapes").data, "panoptic")
+    seen = {train.file(i) for i in range(len(train))}
+    assert len(val) > 0
+    assert not any(val.file(i) in seen for i in range(len(val)))
+
+
+def label_map_folder(folder: Path) -> Path:
+    for split in ("train", "val"):
+        for kind, shape in (("images", (8, 9, 3)), ("labels", (8, 9))):
+            path = folder / kind / split / "a.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(np.zeros(shape, np.uint8)).save(path)
+    classes = {"classes": [{"id": 0, "name": "road"}, {"id": 1, "name": "sky"}]}
+    (folder / "classes.json").write_text(json.dumps(classes))
+    return folder
+
+
+def test_label_maps_take_classes_from_the_folder(tmp_path: Path) -> None:
+    data = load_config("tiny/camvid", [f"data.root={label_map_folder(tmp_path)}"]).data
+    train, val = build_splits(data, "semantic")
+    assert train.categories.names == val.categories.names == ["road", "sky"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["data.format=null"], "data.format is not set"),
+        (["data.train.images=null"], "data.train.images and data.train.annotations"),
+        (["data.classes=null"], "need data.classes"),
+        (["data.classes=nowhere"], "no bundled class list 'nowhere'"),
+        (["data.classes=bare.json"], 'no list "classes"'),
+        (["data.classes=gone.json"], "gone.json"),
+    ],
+)
+def test_incomplete_data_settings_say_what_to_set(
+    tmp_path: Path, overrides: list[str], sentence: str
+) -> None:
+    root = label_map_folder(tmp_path)
+    (root / "bare.json").write_text("{}")
+    config = load_config("tiny/camvid", [f"data.root={root}", *overrides])
+    with pytest.raises(ValueError, match=sentence):
+        build_splits(config.data, "semantic")

@@ -1,0 +1,256 @@
+"""The command: quick help, one sentence and exit status 2 for faults, and the happy paths."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from PIL import Image
+
+from mask2former import cli
+from mask2former.config import load_config, recipe_names
+from mask2former.data import Shapes
+from mask2former.engine import train as training
+
+COMMANDS = ("predict", "train", "evaluate", "models", "recipes")
+
+RECIPE = {
+    "model": {
+        "dim": 32,
+        "backbone": {"name": "test_efficientnet"},
+        "pixel_decoder": {"layers": 1, "feedforward": 32},
+        "transformer_decoder": {"layers": 1, "heads": 4, "feedforward": 32, "num_queries": 4},
+    },
+    "loss": {"num_points": 64},
+    "data": {
+        "format": "shapes",
+        "fold": [0, 5],
+        "first": 3,
+        "workers": 0,
+        "augmentation": {"kind": "fit", "size": [64, 64]},
+    },
+    "train": {"steps": 2, "batch_size": 2, "save_every": 2, "log_every": 1},
+    "test": {"task": "instance", "short_edge": 64, "max_size": 64, "show_threshold": 0.0},
+}
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command in this process: `command("predict", "a.png")`."""
+
+    def run(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["mask2former", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert isinstance(end.value.code, int)
+        return Said(end.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "mine.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model folder, as a run leaves it."""
+    folder = tmp_path_factory.mktemp("model") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "draw_samples", lambda *_: None)
+        device = training.torch.device("cpu")
+        return training.train(load_config(str(recipe)), folder, device=device, say=lambda _: None)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.fromarray(Shapes(1).image(0)).save(tmp_path / "shapes.png")
+    return tmp_path / "shapes.png"
+
+
+def test_help_of_every_command_needs_no_torch() -> None:
+    program = f"""
+import sys
+from typer.testing import CliRunner
+from mask2former.cli import app
+for arguments in [[], *([name] for name in {COMMANDS})]:
+    result = CliRunner().invoke(app, [*arguments, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage" in result.output
+assert not {{"torch", "timm", "pandas"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_module_answers_a_fault_with_one_sentence_and_no_traceback(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "mask2former", "predict", "gone.png", "--model", "gone"]
+    ended = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("mask2former: gone.png: no such file")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("predict PICTURE --model gone", "no model 'gone'"),
+        ("predict PICTURE --model .", "is no model folder"),
+        ("predict PICTURE --model MODEL --task depth", "no task 'depth'; choose semantic, inst"),
+        ("predict PICTURE --model MODEL --save labels", "cannot save 'labels' of instance"),
+        ("predict PICTURE --model MODEL --device tpu", "no device 'tpu'"),
+        ("predict nothing/*.png --model MODEL", "no file matches"),
+        ("train nucleii", "did you mean 'nuclei'?"),
+        ("train gone.yaml", "no recipe file gone.yaml"),
+        ("train RECIPE train.setps=3", "did you mean 'steps'?"),
+        ("train RECIPE train.steps", "write key=value"),
+        ("train RECIPE train.steps=soon", "train.steps: Input should be a valid integer"),
+        ("train RECIPE model.backbone.name=resnet5 --output new", "named 'resnet5'"),
+        ("train RECIPE --output MODEL", "holds a run already; give --resume"),
+        ("train RECIPE --output new --resume", "holds no checkpoint to resume from"),
+        ("train RECIPE --output new --from gone", "no model 'gone'"),
+        ("train nuclei data.root=gone --output new", "instances_train.json"),
+        ("evaluate gone", "no model 'gone'"),
+        ("evaluate MODEL --split test", "no split 'test'; choose train or val"),
+        ("evaluate MODEL --task depth", "no task 'depth'"),
+        ("evaluate MODEL data.frist=3", "did you mean 'first'?"),
+        ("evaluate MODEL --task semantic", "evaluate on data with the model's own classes"),
+    ],
+)
+def test_fault_is_one_sentence_and_status_2(
+    arguments: str,
+    sentence: str,
+    command: Command,
+    recipe: Path,
+    model: Path,
+    picture: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(picture.parent)
+    stand_ins = {"RECIPE": recipe, "MODEL": model, "PICTURE": picture}
+    said = command(*(stand_ins.get(word, word) for word in arguments.split()))
+    assert said.status == 2
+    assert sentence in said.err
+    assert said.err.startswith("mask2former: ")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["predict"], ["predict", "a.png"], ["fly"], ["train", "-x"]])
+def test_wrong_usage_is_status_2(arguments: list[str], command: Command) -> None:
+    said = command(*arguments)
+    assert said.status == 2
+    assert said.err.startswith("Usage: ")
+
+
+def test_train_says_what_it_wrote_and_what_is_next(
+    command: Command, recipe: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    said = command("train", recipe, "train.steps=1", "--output", folder, "--device", "cpu")
+    assert (said.status, said.err) == (0, "")
+    assert "step 1/1  loss " in said.out
+    assert f"saved: {folder} (best model" in said.out
+    assert f"next: `mask2former predict PICTURES --model {folder}`" in said.out
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_train_resumes_and_starts_from_a_model(
+    command: Command, recipe: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "draw_samples", lambda *_: None)
+    folder = tmp_path / "run"
+    began = command("train", recipe, "train.steps=1", "--output", folder, "--from", model)
+    assert "tensors taken over from" in began.out
+    again = command("train", recipe, "train.steps=2", "--output", folder, "--resume")
+    assert again.status == 0
+    assert "steps 1 to 2" in again.out
+    assert "step 1/2" not in again.out
+
+
+def test_predict_writes_what_it_says(
+    command: Command, model: Path, picture: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    said = command("predict", picture, "--model", model, "--output", out, "--device", "cpu")
+    assert (said.status, said.err) == (0, "")
+    lines = said.out.splitlines()
+    assert lines[0].startswith(f"1/1 {picture}: 96x96  ")
+    assert lines[1].startswith("1 pictures in ")
+    saved = [Path(line.removeprefix("saved: ")) for line in lines if line.startswith("saved: ")]
+    assert saved == [out / "coco.json", out / "overlay"]
+    assert all(path.exists() for path in saved)
+    assert lines[-2] == "model licence: not stated"
+    assert lines[-1].startswith("next: ")
+
+
+@pytest.mark.parametrize(
+    ("task", "files"),
+    [("panoptic", ["panoptic.json", "panoptic/shapes.png"]), ("semantic", ["labels/shapes.png"])],
+)
+def test_predict_takes_another_task(
+    task: str, files: list[str], command: Command, model: Path, picture: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    said = command("predict", picture, "--model", model, "--task", task, "--output", out)
+    assert said.status == 0
+    assert all((out / file).is_file() for file in files)
+
+
+def test_predict_goes_on_after_a_broken_picture_with_status_2(
+    command: Command, model: Path, picture: Path
+) -> None:
+    broken = picture.with_name("a.png")
+    broken.write_bytes(b"")
+    out = picture.parent / "out"
+    said = command("predict", picture.parent, "--model", model, "--output", out, "--save", "coco")
+    assert said.status == 2
+    assert said.err == f"mask2former: {broken}: is empty\n"
+    assert "1 could not be read" in said.out
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 1
+    assert not (out / "overlay").exists()
+
+
+def test_evaluate_prints_and_writes_the_figures(
+    command: Command, model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "new" / "figures.json"
+    said = command("evaluate", model, "data.first=2", "--split", "train", "--output", path)
+    assert (said.status, said.err) == (0, "")
+    figures = json.loads(path.read_text())
+    assert (figures["pictures"], figures["split"], figures["task"]) == (2, "train", "instance")
+    assert f"{figures['summary']['AP']:.4f}" in said.out
+    assert [row["name"] for row in figures["per_class"]] == ["circle", "square", "triangle"]
+    assert f"saved: {path}" in said.out
+
+
+def test_recipes_are_listed(command: Command) -> None:
+    said = command("recipes")
+    assert said.status == 0
+    assert all(name in said.out for name in recipe_names())
+    assert "next: " in said.out
+
+
+def test_models_are_listed(command: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mask2former.zoo.bundled_models", lambda: {"tiny": model})
+    said = command("models")
+    assert said.status == 0
+    assert "tiny" in said.out
+    assert "instance" in said.out

@@ -1,0 +1,174 @@
+"""Settings: recipes resolve, `extends` merges, overrides reach leaves, faults are one sentence."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from mask2former.config import (
+    FPN,
+    Config,
+    Fit,
+    LargeScaleJitter,
+    ResizeAndCrop,
+    SwinBackbone,
+    TimmBackbone,
+    dump_config,
+    load_config,
+    override_config,
+    parse_config,
+    recipe_names,
+)
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipe_resolves_and_survives_the_round_trip(name: str) -> None:
+    config = load_config(name)
+    assert parse_config(dump_config(config), name) == config
+
+
+def test_recipes_leave_out_the_bases() -> None:
+    assert "tiny/shapes" in recipe_names()
+    assert not any("_base" in name for name in recipe_names())
+
+
+def test_published_row_is_the_default_of_the_package() -> None:
+    config = load_config("coco/panoptic/r50")
+    assert (config.model, config.loss) == (Config().model, Config().loss)
+    assert config.train.schedule.kind == "step"
+    assert config.test.task == "panoptic"
+
+
+def test_another_kind_replaces_the_branch() -> None:
+    backbone = load_config("coco/panoptic/swin_t").model.backbone
+    assert backbone == SwinBackbone()
+    crop = load_config("tiny/camvid").data.augmentation
+    assert isinstance(crop, ResizeAndCrop)
+
+
+def test_the_same_kind_is_merged() -> None:
+    instance, panoptic = load_config("coco/instance/r50"), load_config("coco/panoptic/r50")
+    assert instance.data.train.images == panoptic.data.train.images
+    assert instance.data.train.annotations != panoptic.data.train.annotations
+
+
+def test_extends_reaches_a_file_that_reaches_a_bundled_recipe(tmp_path: Path) -> None:
+    base = write(tmp_path, "base.yaml", "extends: tiny/shapes\ntrain: {steps: 7}")
+    config = load_config(write(tmp_path, "top.yaml", f"extends: {base}\ntest: {{task: semantic}}"))
+    assert config.train.steps == 7
+    assert config.test.task == "semantic"
+    assert config.train.batch_size == load_config("tiny/shapes").train.batch_size
+
+
+def test_extends_finds_a_neighbour_of_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", "train: {steps: 7}")
+    assert load_config(write(tmp_path, "top.yaml", "extends: base.yaml")).train.steps == 7
+
+
+def test_a_circle_of_extends_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "extends: b.yaml")
+    with pytest.raises(ValueError, match="circle"):
+        load_config(write(tmp_path, "b.yaml", "extends: a.yaml"))
+
+
+def test_overrides_reach_leaves_with_the_types_of_yaml() -> None:
+    config = load_config(
+        "tiny/shapes",
+        [
+            "train.steps=12",
+            "train.learning_rate=0.001",
+            "data.root=/data/my pictures",
+            "data.fold=[1, 5]",
+            "model.pixel_decoder={kind: fpn}",
+            "data.augmentation={kind: fit, size: [64, 32]}",
+        ],
+    )
+    assert config.train.steps == 12
+    assert config.train.learning_rate == 0.001
+    assert config.data.root == Path("/data/my pictures")
+    assert config.data.fold == (1, 5)
+    assert config.model.pixel_decoder == FPN()
+    assert config.data.augmentation == Fit(size=(64, 32))
+
+
+def test_override_of_a_resolved_tree_leaves_the_rest() -> None:
+    config = load_config("tiny/shapes")
+    changed = override_config(config, ["model.backbone.name=resnet18"])
+    assert isinstance(changed.model.backbone, TimmBackbone)
+    assert changed.model.backbone.name == "resnet18"
+    assert changed.train == config.train
+    assert override_config(config, []) is config
+
+
+def test_exponents_without_a_point_are_numbers() -> None:
+    assert load_config("tiny/shapes", ["train.learning_rate=1e-3"]).train.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("train.setps=3", r"unknown setting 'train\.setps'; did you mean 'steps'\?"),
+        ("modle.dim=3", r"unknown setting 'modle'; did you mean 'model'\?"),
+        ("model.backbone.nmae=x", r"unknown setting .*nmae'; did you mean 'name'\?"),
+        ("train.steps=many", r"train\.steps: .*integer"),
+        ("train.steps=0", r"train\.steps: .*greater than or equal to 1"),
+        ("train.log_every=0", r"train\.log_every: "),
+        ("train.save_every=0", r"train\.save_every: "),
+        ("train.evaluate_every=0", r"train\.evaluate_every: "),
+        ("train.steps", "'train.steps' is no setting; write key=value"),
+        ("train.batch_size.more=1", r"train\.batch_size: .*integer"),
+        ("test.task.more=1", "'task' is a value and has no settings below it"),
+        ("test.task=depth", r"test\.task: .*'semantic', 'instance' or 'panoptic'"),
+        ("model.pixel_decoder.kind=unet", r"model\.pixel_decoder: .*'unet'"),
+        ("train.accumulation=3", "cannot be cut into"),
+        ("model.dim=100", r"model\.dim=100 cannot be divided"),
+        ("data.fold=[5, 5]", r"data: .*fold"),
+        ("train.steps=[", "the value is no YAML"),
+    ],
+)
+def test_fault_is_one_sentence_with_the_key(override: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as fault:
+        load_config("coco/panoptic/r50", [override])
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("- a\n- b", "is a mapping"),
+        ("just words", "is a mapping"),
+        ("a: [1", "not a YAML file"),
+        ("extends: tiny/shape", r"did you mean 'tiny/shapes'\?"),
+        ("train: 5", r"train: "),
+    ],
+)
+def test_broken_recipe_file_is_named(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        load_config(write(tmp_path, "mine.yaml", text))
+
+
+def test_unknown_recipe_names_the_nearest_and_the_list() -> None:
+    with pytest.raises(ValueError, match=r"did you mean 'nuclei'\?.*mask2former recipes"):
+        load_config("nucleii")
+    with pytest.raises(ValueError, match=r"no recipe file gone\.yaml"):
+        load_config("gone.yaml")
+
+
+def test_empty_recipe_is_the_default(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "empty.yaml", "")) == Config()
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Config().train.steps = 3  # pyrefly: ignore[read-only]
+
+
+def test_variant_without_a_kind_is_the_default_one() -> None:
+    config = parse_config({"data": {"augmentation": {"size": 512}}}, "a test")
+    assert config.data.augmentation == LargeScaleJitter(size=512)

@@ -27,8 +27,8 @@ test-all: $(DEVELOPMENT)
 	$(PYTEST)
 
 lint: $(DEVELOPMENT)
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests tools
+	$(BIN)/ruff check src tests tools
 	$(BIN)/lint-imports
 	$(BIN)/pyrefly check
 

@@ -86,12 +86,18 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Train a recipe on your data; the run folder is a model folder."""
-    from mask2former.config import load_config
+    from mask2former.config import load_config, override_config
     from mask2former.engine.device import choose_device
     from mask2former.engine.train import train as run
 
     start = time.perf_counter()
-    config = load_config(recipe, settings or ())
+    if resume:
+        from mask2former.checkpoint import load_card
+
+        config = override_config(load_card(output).config, settings or ())
+        say(f"going on with the settings stored in {output}")
+    else:
+        config = load_config(recipe, settings or ())
     folder = run(
         config, output, device=choose_device(device), resume=resume, start_from=start_from, say=say
     )
@@ -103,8 +109,9 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="bundled name, model folder or Hub id")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(help="data settings, key=value; default: the model's own")
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(help="a data folder, and key=value settings; default: the model's own"),
     ] = None,
     task: TaskName = None,
     split: Annotated[str, typer.Option(help="train or val")] = "val",
@@ -124,7 +131,8 @@ def evaluate(
     if split not in {"train", "val"}:
         raise ValueError(f"no split '{split}'; choose train or val")
     predictor = load(model, device)
-    config = override_config(predictor.card.config, settings or ())
+    settings = [word if "=" in word else f"data.root={word}" for word in data or ()]
+    config = override_config(predictor.card.config, settings)
     predictor.card = replace(predictor.card, config=config)
     wanted = as_task(task) or predictor.task
     train_set, val_set = build_splits(config.data, wanted)

@@ -267,6 +267,8 @@ class Config(Settings):
                 "model.placed_masks needs queries that stand somewhere; "
                 "set model.transformer_decoder.queries={spacing: 16}"
             )
+        if decoder.layers == 0 and not self.loss.supervise_queries:
+            raise ValueError("a decoder of 0 layers with loss.supervise_queries=false has no loss")
         if self.train.batch_size % self.train.accumulation:
             raise ValueError(
                 f"train.batch_size={self.train.batch_size} cannot be cut into "

@@ -190,8 +190,9 @@ class Trainer:
 
     def draw_seeds(self, count: int) -> list[int]:
         """One key per picture for its random points: equal for any number of processes."""
-        first = count * self.accelerator.process_index
-        keys = ((self.config.train.seed, self.progress.step, first + i) for i in range(count))
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        places = (rank + world * i for i in range(count))  # as the sampler deals pictures out
+        keys = ((self.config.train.seed, self.progress.step, place) for place in places)
         return [
             int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1) for key in keys
         ]

@@ -44,9 +44,13 @@ class Matcher:
         ]
         # All costs go to the host in one copy: assignment is no work for an accelerator.
         flat = torch.cat([cost.flatten() for cost in costs]).cpu()
-        if not torch.isfinite(flat).all():
-            raise FloatingPointError("the matching cost is not finite")
         parts = flat.split([cost.numel() for cost in costs])
+        if not torch.isfinite(flat).all():
+            by_layer = [part.view(len(predictions), -1).isfinite().all(1) for part in parts]
+            bad = (~torch.stack(by_layer).all(0)).nonzero()[:, 0].tolist()
+            raise FloatingPointError(
+                f"the matching costs (class, mask, dice) of predictions {bad} are not finite"
+            )
         solved = [
             [assign(layer) for layer in part.view(cost.shape)]
             for part, cost in zip(parts, costs, strict=True)

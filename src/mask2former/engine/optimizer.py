@@ -38,16 +38,15 @@ def learning_rate_factor(schedule: Schedule, steps: int) -> Callable[[int], floa
     """What the learning rate is multiplied with at each step, from 0 to `steps`."""
 
     def factor(step: int) -> float:
-        if step < schedule.warmup:
-            return (step + 1) / schedule.warmup
+        warm = min((step + 1) / max(schedule.warmup, 1), 1.0)
         progress = min(step / steps, 1.0)
         match schedule.kind:
             case "poly":
-                return (1 - progress) ** schedule.power
+                return warm * (1 - progress) ** schedule.power
             case "cosine":
-                return (1 + math.cos(math.pi * progress)) / 2
+                return warm * (1 + math.cos(math.pi * progress)) / 2
             case "step":
                 passed = sum(progress >= milestone for milestone in schedule.milestones)
-                return schedule.factor**passed
+                return warm * schedule.factor**passed
 
     return factor

@@ -108,15 +108,15 @@ class Trainer:
             f"{self.accelerator.device}; steps {self.progress.step} to {train.steps}"
         )
         began = time.perf_counter() - self.progress.seconds
-        window: list[float] = []
+        window: list[dict[str, Tensor]] = []
         for batch in self.batches():
             terms, norm = self.take_step(batch)
             self.progress.step += 1
             self.progress.seconds = time.perf_counter() - began
-            window.append(sum(float(term) for term in terms.values()))
+            window.append(terms)
             step = self.progress.step
             if step % train.log_every == 0 or step == train.steps:
-                self.log(terms, norm, window)
+                self.log(window, norm)
                 window.clear()
             if step % train.evaluate_every == 0 or step == train.steps:
                 self.evaluate()
@@ -211,18 +211,20 @@ class Trainer:
             "with a lower train.learning_rate"
         )
 
-    def log(self, terms: dict[str, Tensor], norm: float, window: Sequence[float]) -> None:
-        """Write the figures of the last steps."""
+    def log(self, window: Sequence[dict[str, Tensor]], norm: float) -> None:
+        """Write the mean figures of the last steps."""
         step, steps = self.progress.step, self.config.train.steps
-        loss = float(np.mean(window))
+        mean = torch.stack([torch.stack(list(terms.values())) for terms in window]).mean(0)
+        terms = dict(zip(window[0], mean.tolist(), strict=True))
+        loss = sum(terms.values())
         rate = step / self.progress.seconds
         left = time.strftime("%H:%M:%S", time.gmtime((steps - step) / rate))
-        last = {name: float(terms[name]) for name in ("loss_ce", "loss_mask", "loss_dice")}
-        learning_rate = self.optimizer.param_groups[0]["lr"]
+        last = {name: terms[name] for name in ("loss_ce", "loss_mask", "loss_dice")}
+        learning_rate = max(group["lr"] for group in self.optimizer.param_groups)
         self.say(
             f"step {step}/{steps}  loss {loss:.3f}  "
             + "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in last.items())
-            + f"  lr {max(g['lr'] for g in self.optimizer.param_groups):.1e}"
+            + f"  lr {learning_rate:.1e}"
             + f"  {rate:.2f} steps/s  left {left}"
         )
         if self.accelerator.is_main_process:

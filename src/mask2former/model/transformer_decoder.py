@@ -66,14 +66,18 @@ class Attention(nn.Module):
         return self.out_proj(read.transpose(1, 2).flatten(2))
 
 
-class CrossAttention(nn.Module):
-    """Queries read the picture."""
+class AttentionBlock(nn.Module):
+    """Attention with what surrounds it: dropout, residual, post-norm."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention = Attention(dim, heads, dropout)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(dim)
+
+
+class CrossAttention(AttentionBlock):
+    """Queries read the picture."""
 
     def forward(
         self, queries: Tensor, position: Tensor, memory: Memory, allowed: Tensor | None
@@ -83,14 +87,8 @@ class CrossAttention(nn.Module):
         return self.norm(queries + self.dropout(read))
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(AttentionBlock):
     """Queries read each other."""
-
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.attention = Attention(dim, heads, dropout)
-        self.dropout = nn.Dropout(dropout)
-        self.norm = nn.LayerNorm(dim)
 
     def forward(
         self, queries: Tensor, position: Tensor, memory: Memory, allowed: Tensor | None

@@ -55,7 +55,7 @@ class RunFolder:
         folder = self.path / "samples"
         folder.mkdir(exist_ok=True)
         drawn = overlay(image, result, categories)
-        side_by_side([enlarge(image, drawn.width), drawn], ["picture", name]).save(
+        side_by_side([enlarge(image, drawn.width), drawn], ["picture", "prediction"]).save(
             folder / f"{name}.png"
         )
 

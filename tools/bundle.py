@@ -26,7 +26,8 @@ MODELS = Path(__file__).parents[1] / "src" / "mask2former" / "models"
 def bundle(run: Path, name: str, licence: str, root: Path) -> None:
     """Store, measure what is stored, and write its card."""
     network, card = load_model(run)
-    config = override_config(card.config, ["data.root=null", "model.backbone.weights=null"])
+    unset = ("data.root", "data.fold", "model.backbone.weights", "train.threads")
+    config = override_config(card.config, [f"{key}=null" for key in unset])
     card = replace(card, config=config, licence=licence)
     folder = MODELS / name
     save_model(folder, network, card, torch.float16)

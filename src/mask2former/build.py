@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
@@ -44,6 +45,8 @@ from mask2former.model.transformer_decoder import (
     everywhere,
     inside_own_mask,
 )
+
+SplitName = Literal["train", "val"]
 
 
 def build_model(model: c.Model, num_classes: int) -> Mask2Former:
@@ -167,23 +170,31 @@ def build_criterion(loss: c.Loss) -> Criterion:
 def build_splits(data: c.Data, task: c.Task) -> tuple[Dataset, Dataset]:
     """The training and the validation set, as the folds and limits of the settings leave them."""
     train = build_dataset(data, data.train, task)
+    val = train
+    if data.fold is None:
+        val = build_dataset(data, data.val, task, categories=train.categories)
+    return _choose(train, data, "train"), _choose(val, data, "val")
+
+
+def build_split(data: c.Data, split: SplitName, task: c.Task, categories: Categories) -> Dataset:
+    """One split alone, with the labels of a trained model."""
+    source = data.train if split == "train" or data.fold is not None else data.val
+    return _choose(build_dataset(data, source, task, categories=categories), data, split)
+
+
+def _choose(dataset: Dataset, data: c.Data, split: SplitName) -> Dataset:
+    """The pictures that the fold gives to a split, and of these the first."""
+    chosen: Sequence[int] = range(len(dataset))
     if data.fold is not None:
         position, count = data.fold
-        everything = range(len(train))
-        val = train.select([i for i in everything if i % count == position])
-        train = train.select([i for i in everything if i % count != position])
-    else:
-        val = build_dataset(data, data.val, task, categories=train.categories)
-    if data.first is not None:
-        train = train.select(range(min(data.first, len(train))))
-        val = val.select(range(min(data.first, len(val))))
-    return train, val
+        chosen = [i for i in chosen if (i % count == position) == (split == "val")]
+    return dataset.select(chosen[: data.first])
 
 
 def build_dataset(
     data: c.Data, split: c.Split, task: c.Task, *, categories: Categories | None = None
 ) -> Dataset:
-    """Open one split. `categories` fixes the order of the labels (a trained model's)."""
+    """Open all of one source. `categories` gives the labels, by name (a trained model's)."""
     if data.format == "shapes":
         return Shapes(200, task=task)
     if data.format is None:
@@ -202,23 +213,36 @@ def build_dataset(
         case "coco_panoptic":
             return CocoPanoptic(images, annotations, categories=categories)
         case "label_maps":
-            known = categories or read_classes(data.classes, root)
+            known = read_classes(data.classes, root, categories)
             return LabelMaps(images, annotations, known, ignore=data.ignore)
 
 
-def read_classes(classes: Path | str | None, root: Path) -> Categories:
-    """A class list: a JSON file below `root` with the key `classes`, or a bundled name."""
+def read_classes(
+    classes: Path | str | None, root: Path, wanted: Categories | None = None
+) -> Categories:
+    """A class list: a JSON file below `root` with the key `classes`, or a bundled name.
+
+    `wanted` gives the order of the labels, and the classes themselves where no list is set.
+    """
     if classes is None:
+        if wanted is not None:
+            return wanted
         raise ValueError("label maps need data.classes: a JSON file of classes, or a bundled name")
     path = root / classes
-    if path.suffix != ".json":
-        return Categories.bundled(str(classes))
+    found = _read_class_file(path) if path.suffix == ".json" else Categories.bundled(str(classes))
+    return found if wanted is None else found.in_order_of(wanted)
+
+
+def _read_class_file(path: Path) -> Categories:
     entries = read_json(path).get("classes")
     if not isinstance(entries, list):
         raise ValueError(
             f'{path}: no list "classes"; write {{"classes": [{{"id": 0, "name": ...}}]}}'
         )
-    return Categories.from_json(entries)
+    try:
+        return Categories.from_json(entries)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def build_augmentation(augmentation: c.Augmentation) -> Transform:

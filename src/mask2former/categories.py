@@ -5,9 +5,10 @@ from __future__ import annotations
 import colorsys
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import resources
+from typing import Any
 
 Color = tuple[int, int, int]
 
@@ -70,16 +71,26 @@ class Categories(Sequence[Category]):
 
     @classmethod
     def from_json(cls, entries: Sequence[dict]) -> Categories:
-        """Read our own entries or COCO's (`isthing`, no colour); the order gives the labels."""
-        return cls(
-            Category(
-                id=int(entry["id"]),
-                name=str(entry["name"]),
-                color=_as_color(entry.get("color")) or distinct_color(position),
-                is_thing=bool(entry.get("is_thing", entry.get("isthing", True))),
+        """Read our own entries or COCO's (`isthing`, no colour); the order gives the labels.
+
+        Raises ValueError that names the entry where one is no class.
+        """
+        return cls(_read_entry(entry, position) for position, entry in enumerate(entries))
+
+    def in_order_of(self, wanted: Categories) -> Categories:
+        """These classes with the labels that `wanted` gives their names; the ids stay.
+
+        Some of the wanted classes are enough where ids and names agree. Raises ValueError else.
+        """
+        if {(c.id, c.name) for c in self} <= {(c.id, c.name) for c in wanted}:
+            return wanted
+        if sorted(self.names) != sorted(wanted.names):
+            raise ValueError(
+                f"the data's classes are {_first(self.names)}, but the model's are "
+                f"{_first(wanted.names)}"
             )
-            for position, entry in enumerate(entries)
-        )
+        id_of = {category.name: category.id for category in self}
+        return Categories(replace(category, id=id_of[category.name]) for category in wanted)
 
     @classmethod
     def bundled(cls, name: str) -> Categories:
@@ -101,8 +112,31 @@ def distinct_color(position: int) -> Color:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _as_color(value: Sequence[int] | None) -> Color | None:
-    if value is None:
-        return None
-    red, green, blue = (int(channel) for channel in value)
-    return red, green, blue
+def _read_entry(entry: Any, position: int) -> Category:
+    match entry:
+        case {"id": int() as number, "name": str() | int() as name}:
+            pass
+        case _:
+            raise ValueError(
+                f'class {position} of the list is {entry!r}; write {{"id": 0, "name": "road"}}'
+            )
+    color = entry.get("color")
+    return Category(
+        id=number,
+        name=str(name),
+        color=distinct_color(position) if color is None else _as_color(color, position),
+        is_thing=bool(entry.get("is_thing", entry.get("isthing", True))),
+    )
+
+
+def _as_color(value: Any, position: int) -> Color:
+    match value:
+        case [int() as red, int() as green, int() as blue] if all(0 <= c <= 255 for c in value):
+            return red, green, blue
+    raise ValueError(
+        f"class {position} of the list: the colour {value!r} is no [red, green, blue] of 0..255"
+    )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -87,15 +87,15 @@ def train(
 ) -> None:
     """Train a recipe on your data; the run folder is a model folder."""
     from mask2former.config import load_config, override_config
+    from mask2former.engine import state
     from mask2former.engine.device import choose_device
     from mask2former.engine.train import train as run
+    from mask2former.report.run_folder import format_seconds
 
     start = time.perf_counter()
     if resume:
-        from mask2former.checkpoint import load_card
-
-        config = override_config(load_card(output).config, settings or ())
-        say(f"going on with the settings stored in {output}")
+        config = override_config(state.load_config(output), settings or ())
+        say(f"going on with the settings stored in {output}, whatever {recipe} says")
     else:
         config = load_config(recipe, settings or ())
     folder = run(
@@ -126,6 +126,7 @@ def evaluate(
     from mask2former.config import override_config
     from mask2former.engine.evaluate import evaluate as measure
     from mask2former.engine.predict import load
+    from mask2former.report.run_folder import format_seconds
 
     start = time.perf_counter()
     if split not in {"train", "val"}:
@@ -235,12 +236,3 @@ def print_report(report: Any) -> None:
         console.print(rows)
     console.print(summary)
     console.print(report.protocol)
-
-
-def format_seconds(seconds: float) -> str:
-    """1:02:03, or 4.5 s."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

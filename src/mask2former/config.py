@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -34,11 +34,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _kind(default: str) -> Discriminator:
-    """Tell variants apart by `kind`; a tree that names none means the default."""
+DEFAULT_KIND = {"backbone": "timm", "pixel_decoder": "msdeformattn", "augmentation": "lsj"}
+"""The branches that come in variants, and the variant of one that names no `kind`."""
 
-    def read(value: Any) -> str:
-        return value.get("kind", default) if isinstance(value, dict) else value.kind
+
+def _kind(branch: str) -> Discriminator:
+    """Tell the variants of a branch apart by `kind`."""
+
+    def read(value: Any) -> str | None:
+        if isinstance(value, dict):
+            return str(value.get("kind", DEFAULT_KIND[branch]))
+        return getattr(value, "kind", None)
 
     return Discriminator(read)
 
@@ -51,8 +57,8 @@ class TimmBackbone(Settings):
     norm: Literal["frozen", "trainable"] = "frozen"
     weights: str | None = Field(
         None,
-        description="training starts from: a file of timm or torchvision weights, or "
-        "'efficientnet-lite0-package'",
+        description="training starts from: a file of timm or torchvision weights, 'timm' (from its "
+        "cache or the Hub), or 'efficientnet-lite0-package'",
     )
 
 
@@ -60,7 +66,7 @@ class SwinBackbone(Settings):
     """Swin as the published checkpoints have it; the defaults are Swin-T."""
 
     kind: Literal["swin"] = "swin"
-    weights: None = None
+    weights: str | None = Field(None, description="training starts from this ImageNet file (.pth)")
     embed_dim: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
     heads: tuple[int, ...] = (3, 6, 12, 24)
@@ -90,6 +96,12 @@ class SampledQueries(Settings):
     spacing: float = Field(16.0, gt=0)
 
 
+Queries = Annotated[
+    Annotated[Literal["learnable", "zero"], Tag("word")] | Annotated[SampledQueries, Tag("branch")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "branch"),
+]
+
+
 class TransformerDecoder(Settings):
     """The masked-attention decoder and the ablations of tables 4a, 4b, 4d and X."""
 
@@ -98,7 +110,7 @@ class TransformerDecoder(Settings):
     feedforward: int = 2048
     dropout: float = 0.0
     num_queries: int = Field(100, ge=1, description="sampled queries follow their spacing instead")
-    queries: Literal["learnable", "zero"] | SampledQueries = "learnable"
+    queries: Queries = "learnable"
     levels: tuple[tuple[Literal[32, 16, 8], ...], ...] = ((32,), (16,), (8,))
     order: tuple[Literal["cross", "self", "ffn"], ...] = ("cross", "self", "ffn")
     attention: Literal["masked", "full"] = "masked"
@@ -106,11 +118,11 @@ class TransformerDecoder(Settings):
 
 
 Backbone = Annotated[
-    Annotated[TimmBackbone, Tag("timm")] | Annotated[SwinBackbone, Tag("swin")], _kind("timm")
+    Annotated[TimmBackbone, Tag("timm")] | Annotated[SwinBackbone, Tag("swin")], _kind("backbone")
 ]
 PixelDecoder = Annotated[
     Annotated[MSDeformAttn, Tag("msdeformattn")] | Annotated[FPN, Tag("fpn")],
-    _kind("msdeformattn"),
+    _kind("pixel_decoder"),
 ]
 
 
@@ -173,7 +185,7 @@ Augmentation = Annotated[
     Annotated[LargeScaleJitter, Tag("lsj")]
     | Annotated[ResizeAndCrop, Tag("crop")]
     | Annotated[Fit, Tag("fit")],
-    _kind("lsj"),
+    _kind("augmentation"),
 ]
 
 
@@ -198,7 +210,9 @@ class Data(Settings):
         None,
         description="(k, n): validate on every n-th training picture from k, train on the rest",
     )
-    first: int | None = Field(None, description="use only the first pictures by id, in both splits")
+    first: int | None = Field(
+        None, description="use only the first pictures of each split, in its order"
+    )
     workers: int = 2
     cache_mb: int = 2000
 
@@ -214,7 +228,8 @@ class Schedule(Settings):
 
     kind: Literal["step", "poly", "cosine"] = "poly"
     power: float = 0.9
-    milestones: tuple[float, ...] = (0.889, 0.963)
+    # The official 327,778 and 355,092 of COCO's 368,750 steps (8/9 and 26/27, rounded there).
+    milestones: tuple[float, ...] = (327_778 / 368_750, 355_092 / 368_750)
     factor: float = 0.1
     warmup: int = 0
 
@@ -223,12 +238,12 @@ class Train(Settings):
     """The loop."""
 
     steps: int = Field(368_750, ge=1)
-    batch_size: int = Field(16, ge=1, description="pictures per optimiser step and process")
+    batch_size: int = Field(16, ge=1, description="pictures per optimiser step, over all processes")
     accumulation: int = Field(1, ge=1, description="micro-batches the batch is cut into")
     learning_rate: float = 1e-4
     backbone_factor: float = 0.1
     weight_decay: float = 0.05
-    clip: float = 0.01
+    clip: float | None = Field(0.01, gt=0, description="largest norm of a gradient; null: any")
     schedule: Schedule = Schedule()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = 0
@@ -287,19 +302,14 @@ def load_config(recipe: str, overrides: Iterable[str] = ()) -> Config:
 
     Raises ValueError with the key and the nearest known one where something does not fit.
     """
-    tree = _read_recipe(recipe)
-    for override in overrides:
-        _override(tree, override)
-    return parse_config(tree, recipe)
+    return parse_config(_merge(_read_recipe(recipe), _read_overrides(overrides)), recipe)
 
 
 def override_config(config: Config, overrides: Sequence[str]) -> Config:
     """Change dotted keys of a resolved tree."""
     if not overrides:
         return config
-    tree = config.model_dump(mode="json")
-    for override in overrides:
-        _override(tree, override)
+    tree = _merge(config.model_dump(mode="json"), _read_overrides(overrides))
     return parse_config(tree, "the command line")
 
 
@@ -363,49 +373,87 @@ def _read_recipe(recipe: str, above: tuple[str, ...] = ()) -> dict:
 
 
 def _merge(base: dict, change: dict) -> dict:
-    """Lay one tree over another. A branch with another `kind` replaces the old one whole."""
+    """Lay one tree over another. A variant of another `kind` replaces the old branch whole."""
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            other_kind = "kind" in value and value["kind"] != old.get("kind", value["kind"])
-            merged[key] = value if other_kind else _merge(old, value)
+        if isinstance(value, dict) and isinstance(old, dict) and not _is_other_kind(key, old, value):
+            merged[key] = _merge(old, value)
         else:
             merged[key] = value
     return merged
 
 
-def _override(tree: dict, override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ValueError(f"'{override}' is no setting; write key=value, such as train.steps=100")
-    *branches, leaf = key.strip().split(".")
-    for branch in branches:
-        tree = tree.setdefault(branch, {})
-        if not isinstance(tree, dict):
-            raise ValueError(f"'{key}': '{branch}' is a value and has no settings below it")
-    try:
-        tree[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(f"'{override}': the value is no YAML; quote text with : or [") from None
+def _is_other_kind(branch: str, old: dict, new: dict) -> bool:
+    if branch not in DEFAULT_KIND:
+        return False
+    kind = old.get("kind", DEFAULT_KIND[branch])
+    return new.get("kind", kind) != kind
+
+
+def _read_overrides(overrides: Iterable[str]) -> dict:
+    """The tree that dotted overrides spell, so that their order does not matter to `_merge`."""
+    tree: dict = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ValueError(f"'{override}' is no setting; write key=value, as in train.steps=100")
+        *branches, leaf = key.strip().split(".")
+        place = tree
+        for branch in branches:
+            place = place.setdefault(branch, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"'{key}': '{branch}' is set to a value before")
+        try:
+            place[leaf] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"'{override}': the value is no YAML; quote text with : or [") from None
+    return tree
 
 
 def _explain(error: ValidationError) -> str:
     """One sentence of pydantic's report, with the nearest key where one is unknown."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        siblings = _keys_beside(first["loc"])
-        return f"unknown setting '{where}'{_nearest(str(first['loc'][-1]), siblings)}"
+    where, siblings = _locate(first["loc"])
+    match first["type"]:
+        case "extra_forbidden":
+            return f"unknown setting '{where}'{_nearest(where.rpartition('.')[2], siblings)}"
+        case "union_tag_invalid":
+            known = first["ctx"]["expected_tags"]
+            return f"{where}: there is no kind '{first['ctx']['tag']}'; choose {known}"
+        case "union_tag_not_found" | "model_type" | "model_attributes_type":
+            value = first["input"]
+            return f"{where}: {value!r} is no branch of settings; set {where}.KEY=... instead"
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
 
 
-def _keys_beside(location: tuple[Any, ...]) -> list[str]:
-    branch: Any = Config().model_dump()
-    for part in location[:-1]:
-        branch = branch.get(part, branch) if isinstance(branch, dict) else branch
-    return list(branch) if isinstance(branch, dict) else []
+def _locate(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """The dotted key of pydantic's location, in which unions leave marks, and the keys beside it."""
+    keys: list[str] = []
+    beside: list[str] = []
+    here: Any = Config
+    for part in location:
+        variants = _variants(here)
+        if part in variants:
+            here = variants[part]
+            continue
+        fields = getattr(here, "model_fields", {})
+        if fields or isinstance(part, int):
+            keys.append(str(part))
+            beside = list(fields)
+        here = fields[part].annotation if part in fields else None
+    return ".".join(keys), beside
+
+
+def _variants(union: Any) -> dict[Any, Any]:
+    """The members of a union by the tags that tell them apart."""
+    return {
+        note.tag: member.__origin__
+        for member in get_args(union)
+        for note in getattr(member, "__metadata__", ())
+        if isinstance(note, Tag)
+    }
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def test_run_folder_has_curves_samples_log_and_events(run: Path) -> None:
         assert image.width > 500
     assert len(list((run / "samples").glob("*.png"))) == 4
     log = (run / "train.log").read_text().splitlines()
-    assert log[0].startswith("8 training and 8 validation pictures, 4 classes")
+    assert log[0].startswith("warning: the backbone starts from random weights")
+    assert log[1].startswith("8 training and 8 validation pictures, 4 classes")
     assert sum("validation: PQ" in line for line in log) == 2
     assert list(run.rglob("*tfevents*"))
     assert (run / "last").is_dir()
@@ -184,7 +186,10 @@ def break_gradients(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "what"),
-    [(break_weights, "the matching costs .* are not finite"), (break_gradients, "the gradient is not")],
+    [
+        (break_weights, "the matching costs .* are not finite"),
+        (break_gradients, "the gradient is not"),
+    ],
 )
 def test_run_stops_before_harm_and_names_the_pictures(
     harm: Callable[[Trainer], None],
@@ -286,3 +291,23 @@ def test_seed_fixes_the_run(run: Path, tiny: Tiny, tmp_path: Path) -> None:
     first = read_losses(run)[1]
     assert read_losses(tmp_path / "0") == {1: first}
     assert read_losses(tmp_path / "7") != {1: first}
+
+
+def test_a_checkpoint_left_over_from_a_kill_does_not_stop_the_next_save(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    train(tiny("train.steps=2"), tmp_path, device=CPU, say=silent)
+    shutil.copytree(tmp_path / "last", tmp_path / ".last.old")
+    train(tiny("train.steps=4"), tmp_path, device=CPU, say=silent, resume=True)
+    assert (tmp_path / "last").exists()
+    assert not (tmp_path / ".last.old").exists()
+
+
+def test_resuming_a_finished_run_keeps_the_figures_of_the_best_model(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    train(tiny("train.steps=2"), tmp_path, device=CPU, say=silent)
+    before = load_card(tmp_path).metrics
+    assert before["validation"]
+    train(tiny("train.steps=2"), tmp_path, device=CPU, say=silent, resume=True)
+    assert str(load_card(tmp_path).metrics) == str(before)

@@ -39,7 +39,7 @@ class CocoInstances(Dataset):
         path = Path(annotations)
         document = read_json(path)
         self.annotations = path
-        self.categories = categories or read_categories(document, path)
+        self.categories = read_categories(document, path, categories)
         self._pictures = read_pictures(document, Path(images), path)
         self._objects = _pack_objects(document, self._pictures, self.categories, path)
 
@@ -75,13 +75,14 @@ class CocoInstances(Dataset):
             yield TrueInstance(mask, label, rle.area(mask) if area is None else area, is_crowd)
 
 
-def read_categories(document: Entry, path: Path) -> Categories:
-    """Read `categories`, in the file's order."""
+def read_categories(document: Entry, path: Path, wanted: Categories | None = None) -> Categories:
+    """Read `categories`, in the file's order or in that of the wanted classes."""
     entries = section(document, "categories", path)
     for entry in entries:
         demand(entry, ("id", "name"), "a category", path)
     try:
-        return Categories.from_json(entries)
+        found = Categories.from_json(entries)
+        return found if wanted is None else found.in_order_of(wanted)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -41,7 +41,7 @@ class CocoPanoptic(Dataset):
         path = Path(annotations)
         document = read_json(path)
         self.annotations = path
-        self.categories = categories or read_categories(document, path)
+        self.categories = read_categories(document, path, categories)
         self._pictures = read_pictures(document, Path(images), path)
         entries = _entry_of_each(document, self._pictures, path)
         folder = path.with_suffix("") if labels is None else Path(labels)

@@ -3,57 +3,40 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 from torch import Tensor
 
 from mask2former.build import build_augmentation, build_criterion, build_model, build_splits
-from mask2former.checkpoint import ModelCard, load_model, save_card, save_model
+from mask2former.checkpoint import ModelCard, load_card, save_card, save_model
 from mask2former.config import Config
 from mask2former.data import Cached, Dataset, training_loader
+from mask2former.engine import state
 from mask2former.engine.evaluate import Report, evaluate
 from mask2former.engine.optimizer import build_optimizer, learning_rate_factor
 from mask2former.engine.predict import Predictor
+from mask2former.engine.start import initialise_backbone, take_over_weights
 from mask2former.loss.criterion import Normalisers
-from mask2former.model.backbone import TimmBackbone, load_lite0_package
-from mask2former.model.backbone import load_weights as load_backbone_weights
 from mask2former.model.mask2former import Mask2Former
-from mask2former.report.run_folder import RunFolder
+from mask2former.report.run_folder import RunFolder, format_seconds
 from mask2former.structures import Batch
-from mask2former.zoo import find_model
 
+LONGEST_EVALUATION = timedelta(hours=6)  # the other processes wait for the one that measures
 SAMPLES = 4
 """How many validation pictures are drawn after each evaluation."""
 
 
 class DivergedError(ValueError):
     """The loss is no longer a number."""
-
-
-class Progress:
-    """How far a run has come; stored with every checkpoint."""
-
-    def __init__(self) -> None:
-        self.step = 0
-        self.best = -math.inf
-        self.seconds = 0.0
-
-    def state_dict(self) -> dict[str, float]:
-        """What is stored."""
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from there."""
-        vars(self).update(state)
 
 
 class Trainer:
@@ -69,12 +52,11 @@ class Trainer:
         self.accelerator = accelerator
         self.folder = RunFolder(output)
         self._say = say
-        self.progress = Progress()
+        self.progress = state.Progress()
         torch.manual_seed(config.train.seed)
         self.train_set, self.val_set = build_splits(config.data, config.test.task)
         self.card = ModelCard(config, self.train_set.categories)
         model = build_model(config.model, len(self.train_set.categories))
-        initialise_backbone(model, config)
         self.criterion = build_criterion(config.loss)
         optimizer = build_optimizer(model, config.train)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
@@ -98,8 +80,8 @@ class Trainer:
     def run(self) -> Path:
         """Train to the last step; the folder then holds the best model."""
         train = self.config.train
-        self.folder.begin(self.progress.step)
         if self.accelerator.is_main_process:
+            self.folder.begin(self.progress.step)
             save_card(self.folder.path, self.card)
         self.say(
             f"{len(self.train_set)} training and {len(self.val_set)} validation pictures, "
@@ -129,12 +111,17 @@ class Trainer:
         """The batches from the current step to the last."""
         train, data = self.config.train, self.config.data
         world = self.accelerator.num_processes
+        if train.batch_size % (world * train.accumulation):
+            raise ValueError(
+                f"train.batch_size={train.batch_size} cannot be shared by {world} processes in "
+                f"{train.accumulation} micro-batches"
+            )
         loader = training_loader(
             Cached(self.train_set, data.cache_mb / max(data.workers, 1)),
             build_augmentation(data.augmentation),
-            train.batch_size,
+            train.batch_size // world,
             seed=train.seed,
-            start=self.progress.step * train.batch_size * world,
+            start=self.progress.step * train.batch_size,
             workers=data.workers,
             rank=self.accelerator.process_index,
             world=world,
@@ -161,7 +148,9 @@ class Trainer:
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.detach()
         self.check(totals, batch)
-        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), train.clip) or 0.0)
+        limit = math.inf if train.clip is None else train.clip
+        gradient = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        norm = math.nan if gradient is None else float(gradient)
         # Loss scaling overflows now and then; the scaler then leaves the step out by itself.
         if not math.isfinite(norm) and self.accelerator.scaler is None:
             raise self.diverged("the gradient is not finite", batch)
@@ -171,8 +160,7 @@ class Trainer:
 
     def losses(self, batch: Batch, part: slice, seeds: Sequence[int]) -> dict[str, Tensor]:
         """The loss terms of a micro-batch, each divided by what the whole batch counts."""
-        with self.accelerator.autocast():
-            predictions = self.model(batch.images[part].float())
+        predictions = self.model(batch.images[part].float())  # prepared with its precision
         normalisers = self.reduce_normalisers(batch, predictions[0].class_logits.shape[1])
         try:
             return self.criterion(predictions, batch.targets[part], normalisers, seeds)
@@ -218,7 +206,7 @@ class Trainer:
         terms = dict(zip(window[0], mean.tolist(), strict=True))
         loss = sum(terms.values())
         rate = step / self.progress.seconds
-        left = time.strftime("%H:%M:%S", time.gmtime((steps - step) / rate))
+        left = format_seconds((steps - step) / rate)
         last = {name: terms[name] for name in ("loss_ce", "loss_mask", "loss_dice")}
         learning_rate = max(group["lr"] for group in self.optimizer.param_groups)
         self.say(
@@ -238,7 +226,10 @@ class Trainer:
     def evaluate(self) -> None:
         """Measure the validation set; keep the model if it is the best so far."""
         if self.accelerator.is_main_process and len(self.val_set):
-            predictor = Predictor(self.network, self.card, self.accelerator.device)
+            # A copy: the prepared network computes in the training's precision.
+            network = build_model(self.config.model, len(self.card.categories))
+            network.load_state_dict(self.network.state_dict())
+            predictor = Predictor(network, self.card, self.accelerator.device)
             task = self.config.test.task
             report = evaluate(predictor, self.val_set, task)
             self.say(f"step {self.progress.step}  validation: {describe(report)}")
@@ -253,31 +244,18 @@ class Trainer:
                     "protocol": report.protocol,
                     "step": self.progress.step,
                 }
-                save_model(self.folder.path, self.network, replace(self.card, metrics=metrics))
+                self.card = replace(self.card, metrics=metrics)
+                save_model(self.folder.path, network, self.card)
         self.accelerator.wait_for_everyone()
 
     def save(self) -> None:
-        """Write the whole state beside the old one, then put it in its place."""
-        last, beside, old = (
-            self.folder.path / name for name in ("last", ".last.part", ".last.old")
-        )
-        if self.accelerator.is_main_process and beside.exists():
-            shutil.rmtree(beside)
-        self.accelerator.save_state(str(beside))
-        if self.accelerator.is_main_process:
-            if last.exists():
-                last.replace(old)
-            beside.replace(last)
-            shutil.rmtree(old, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
+        """Write the whole state."""
+        state.save(self.accelerator, self.folder.path)
 
     def resume(self) -> None:
         """Go on from the last checkpoint of the folder."""
-        for name in ("last", ".last.old"):
-            if (self.folder.path / name).exists():
-                self.accelerator.load_state(str(self.folder.path / name))
-                return
-        raise ValueError(f"{self.folder.path} holds no checkpoint to resume from")
+        state.load(self.accelerator, self.folder.path)
+        self.card = replace(self.card, metrics=load_card(self.folder.path).metrics)
 
 
 def train(
@@ -293,53 +271,35 @@ def train(
 
     `start_from` names a model whose weights are taken over where they fit.
     """
-    if config.train.threads is not None:
-        torch.set_num_threads(config.train.threads)
-    if not resume and (output / "last").exists():
+    if resume and start_from is not None:
+        raise ValueError("--resume goes on from the run's own weights; leave --from out")
+    if not resume and state.find(output) is not None:
         raise ValueError(
             f"{output} holds a run already; give --resume to go on with it, or another --output"
         )
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
+    if device.index is not None:
+        torch.cuda.set_device(device)
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
         cpu=device.type == "cpu",
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=False),
         project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output)),
         log_with="tensorboard",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_EVALUATION)],
     )
     accelerator.init_trackers("events")
     trainer = Trainer(config, output, accelerator, say)
-    if start_from is not None:
-        take_over_weights(trainer, start_from)
     if resume:
         trainer.resume()
+    elif start_from is not None:
+        take_over_weights(trainer.network, start_from, trainer.say)
+    else:
+        initialise_backbone(trainer.network, config.model.backbone, trainer.say)
     try:
         return trainer.run()
     finally:
         accelerator.end_training()
-
-
-def initialise_backbone(model: Mask2Former, config: Config) -> None:
-    """Load the backbone's ImageNet weights, where the recipe names some."""
-    backbone = config.model.backbone
-    module = model.backbone
-    if not isinstance(module, TimmBackbone) or backbone.weights is None:
-        return
-    if backbone.weights == "efficientnet-lite0-package":
-        load_lite0_package(module)
-    else:
-        load_backbone_weights(module.body, Path(backbone.weights))
-
-
-def take_over_weights(trainer: Trainer, name: str) -> None:
-    """Start from another model's weights, and say which did not fit."""
-    source, _ = load_model(find_model(name))
-    given, own = source.state_dict(), trainer.network.state_dict()
-    fits = {key: t for key, t in given.items() if key in own and own[key].shape == t.shape}
-    trainer.network.load_state_dict(fits, strict=False)
-    fresh = sorted(own.keys() - fits.keys())
-    trainer.say(f"{len(fits)} of {len(own)} tensors taken over from {name}")
-    if fresh:
-        trainer.say(f"fresh: {', '.join(fresh[:8])}{', ...' if len(fresh) > 8 else ''}")
 
 
 def draw_samples(folder: RunFolder, predictor: Predictor, dataset: Dataset) -> None:

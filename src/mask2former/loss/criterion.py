@@ -67,8 +67,10 @@ class Criterion:
         normalisers = normalisers or self.normalisers(targets, queries)
         generators = make_generators(seeds, len(targets), predictions[0].class_logits.device)
         matches = self.matcher(predictions, targets, generators)
-        ce = self.class_terms(predictions, targets, matches) / max(normalisers.classes, 1e-6)
-        mask, dice_ = self.mask_terms(predictions, targets, matches, generators)
+        device = predictions[0].class_logits.device
+        pairs = [gather_pairs(layers, device) for layers in zip(*matches, strict=True)]
+        ce = self.class_terms(predictions, targets, pairs) / max(normalisers.classes, 1e-6)
+        mask, dice_ = self.mask_terms(predictions, targets, pairs, generators)
         masks = max(normalisers.masks, 1.0)
         terms = {}
         for layer, name in enumerate(names):
@@ -88,15 +90,14 @@ class Criterion:
         self,
         predictions: Sequence[Prediction],
         targets: Sequence[Targets],
-        matches: Sequence[Sequence[Match]],
+        pairs: Sequence[Pairs],
     ) -> Tensor:
         """The summed, class-weighted cross-entropy of every prediction: (L,)."""
         logits = torch.stack([p.class_logits for p in predictions]).float()  # (L, B, Q, K + 1)
         no_object = logits.shape[-1] - 1
         wanted = logits.new_full(logits.shape[:3], no_object, dtype=torch.int64)
-        for picture, target in enumerate(targets):
-            pairs = gather_pairs([layer[picture] for layer in matches], logits.device)
-            wanted[pairs.layers, picture, pairs.queries] = target.labels[pairs.objects]
+        for picture, (target, found) in enumerate(zip(targets, pairs, strict=True)):
+            wanted[found.layers, picture, found.queries] = target.labels[found.objects]
         weight = logits.new_ones(no_object + 1)
         weight[no_object] = self.no_object_weight
         loss = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight, reduction="none")
@@ -106,7 +107,7 @@ class Criterion:
         self,
         predictions: Sequence[Prediction],
         targets: Sequence[Targets],
-        matches: Sequence[Sequence[Match]],
+        pairs: Sequence[Pairs],
         generators: Sequence[Generator | None],
     ) -> tuple[Tensor, Tensor]:
         """The summed mask and dice losses of every prediction: (L,), (L,)."""
@@ -115,17 +116,16 @@ class Criterion:
         # A picture without objects still touches every parameter: no process waits for gradients.
         nothing = 0.0 * (embeddings.sum() + features.sum())
         totals = nothing + embeddings.new_zeros(2, len(predictions))
-        for picture, target in enumerate(targets):
-            pairs = gather_pairs([layer[picture] for layer in matches], features.device)
-            if pairs.layers.shape[0] == 0:
+        for picture, (target, found) in enumerate(zip(targets, pairs, strict=True)):
+            if found.layers.shape[0] == 0:
                 continue
             logits, truth = self.sample_pairs(
-                embeddings[:, picture], features[picture], target, pairs, generators[picture]
+                embeddings[:, picture], features[picture], target, found, generators[picture]
             )
             losses = torch.stack(
                 [self.mask_loss.pointwise(logits, truth), dice.pointwise(logits, truth)]
             )
-            layers = pairs.layers.repeat_interleave(target.ids.shape[1])
+            layers = found.layers.repeat_interleave(target.ids.shape[1])
             totals = totals.index_add(1, layers, losses)
         return totals[0], totals[1]
 

@@ -34,6 +34,7 @@ class TimmBackbone(nn.Module):
         With `norm="frozen"` batch norms keep statistics and scale, as the paper has it on COCO.
         """
         super().__init__()
+        self.name = name
         self.body = _create(name, in_channels)
         info = cast("FeatureInfo", self.body.feature_info)
         strides = info.reduction()
@@ -83,6 +84,22 @@ def load_weights(module: nn.Module, path: Path) -> None:
             )
         found[key] = value
     module.load_state_dict(found, strict=False)
+
+
+def load_pretrained(backbone: TimmBackbone) -> None:
+    """Load timm's own weights of the backbone's name, from its cache or the Hub."""
+    name = backbone.name
+    try:
+        full = timm.create_model(name, features_only=True, pretrained=True)
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"timm's weights of '{name}' could not be had ({reason}); give a file of weights in "
+            "model.backbone.weights instead"
+        ) from error
+    own = _parameters_and_statistics(backbone.body)
+    given = full.state_dict()
+    backbone.body.load_state_dict({key: given[key] for key in own}, strict=False)
 
 
 def load_lite0_package(backbone: TimmBackbone) -> None:

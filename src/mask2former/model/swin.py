@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -213,3 +214,23 @@ def relative_position_index(window: int) -> Tensor:
     row, column = (axis.flatten() for axis in torch.meshgrid(place, place, indexing="ij"))
     down, right = (axis[:, None] - axis + window - 1 for axis in (row, column))
     return down * (2 * window - 1) + right
+
+
+def load_imagenet(swin: Swin, path: Path) -> None:
+    """Load an ImageNet file of the Swin authors (`swin_tiny_patch4_window7_224.pth`, ...).
+
+    Its classifier and its masks are left out; the norms of the four outputs, which it has not, stay
+    fresh. Raises ValueError where anything else is absent or of another shape.
+    """
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = tensors.get("model", tensors)
+    fresh = {f"norm{level}.{part}" for level in range(4) for part in ("weight", "bias")}
+    wanted = {key: tensor for key, tensor in swin.state_dict().items() if key not in fresh}
+    for key, tensor in wanted.items():
+        if key not in tensors or tensors[key].shape != tensor.shape:
+            found = tuple(tensors[key].shape) if key in tensors else "nothing"
+            raise ValueError(
+                f"{path} does not fit this Swin: for '{key}' of shape {tuple(tensor.shape)} it has "
+                f"{found}; give the ImageNet file of the same size"
+            )
+    swin.load_state_dict({key: tensors[key] for key in wanted}, strict=False)

@@ -29,8 +29,10 @@ AttentionMask = Callable[[Tensor, Memory], Tensor | None]
 
 def inside_own_mask(mask_embeddings: Tensor, memory: Memory) -> Tensor:
     """Masked attention: a query reads where its own last mask is on, or anywhere if it is empty."""
-    inside = (mask_embeddings @ memory.mask_features).detach().sigmoid() >= 0.5
-    return inside | ~inside.any(-1, keepdim=True)
+    with torch.no_grad(), torch.autocast(mask_embeddings.device.type, enabled=False):
+        logits = mask_embeddings.float() @ memory.mask_features.float()
+        inside = logits.sigmoid() >= 0.5
+        return inside | ~inside.any(-1, keepdim=True)
 
 
 def everywhere(mask_embeddings: Tensor, memory: Memory) -> None:

@@ -35,16 +35,16 @@ def panoptic(
     )
     count = scores.shape[0]
     mask_area = torch.bincount(owner.flatten(), minlength=count)
-    final_area = torch.bincount(owner[inside], minlength=count)
+    final_area = torch.bincount(owner[inside], minlength=count).cpu()
     # On the host, in fp64 as the official rule counts: there are few queries left.
     kept_share = mask_area.cpu().double() / own_area.cpu()
-    alive = (final_area.cpu() > 0) & (kept_share >= overlap_threshold)
+    alive = (final_area > 0) & (kept_share >= overlap_threshold)
     ids = torch.zeros(count + 1, dtype=torch.int32)
     segments: list[Segment] = []
     stuff: dict[int, int] = {}  # label -> position in segments
-    things = is_thing.tolist()
+    things, labels, scores = is_thing.tolist(), labels.tolist(), scores.tolist()
     for query in alive.nonzero()[:, 0].tolist():
-        label, area = int(labels[query]), int(final_area[query])
+        label, area = labels[query], int(final_area[query])
         if not things[label] and label in stuff:
             first = segments[stuff[label]]
             segments[stuff[label]] = first._replace(area=first.area + area)
@@ -52,9 +52,7 @@ def panoptic(
             continue
         ids[query] = len(segments) + 1
         stuff.setdefault(label, len(segments))
-        segments.append(
-            Segment(len(segments) + 1, label, float(scores[query]), area, things[label])
-        )
+        segments.append(Segment(len(segments) + 1, label, scores[query], area, things[label]))
     owner = owner.masked_fill(~inside, count).cpu()
     return Panoptic(ids[owner].numpy(), segments)
 

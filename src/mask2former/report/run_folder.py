@@ -92,3 +92,12 @@ def enlarge(image: np.ndarray, width: int) -> Image.Image:
     """The bare picture, as wide as its drawn version."""
     height = round(image.shape[0] * width / image.shape[1])
     return Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def format_seconds(seconds: float) -> str:
+    """A length of time: 4.5 s, 2:03, or 1:02:03."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,6 +1,7 @@
 """Settings become the objects they name."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,23 @@ import pytest
 import torch
 from PIL import Image
 
-from mask2former.build import build_augmentation, build_criterion, build_model, build_splits
-from mask2former.config import Config, Data, Loss, load_config, override_config, parse_config
+from mask2former.build import (
+    build_augmentation,
+    build_criterion,
+    build_model,
+    build_split,
+    build_splits,
+)
+from mask2former.categories import Categories
+from mask2former.config import (
+    Config,
+    Data,
+    Loss,
+    SplitName,
+    load_config,
+    override_config,
+    parse_config,
+)
 from mask2former.data import Shapes
 from mask2former.loss import mask_loss
 from mask2former.loss.sampling import AllPixels, RandomPoints, UncertainPoints
@@ -22,6 +38,9 @@ TINY = {
     "pixel_decoder": {"layers": 1, "feedforward": 32},
     "transformer_decoder": {"layers": 3, "heads": 4, "feedforward": 32, "num_queries": 6},
 }
+
+
+CLASSES = [{"id": 0, "name": "road"}, {"id": 1, "name": "sky"}]
 
 
 def tiny(*overrides: str) -> Config:
@@ -104,6 +123,37 @@ def test_fold_and_first_divide_the_pictures() -> None:
     assert val.file(0) == "shapes/0/000001.png"
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("fold", [None, (1, 4)])
+def test_split_alone_has_the_pictures_of_both(
+    tmp_path: Path, fold: tuple[int, int] | None, split: SplitName
+) -> None:
+    data = load_config("tiny/camvid", [f"data.root={label_map_folder(tmp_path)}"]).data
+    data = data.model_copy(update={"fold": fold, "first": 1})
+    both = dict(zip(("train", "val"), build_splits(data, "semantic"), strict=True))
+    alone = build_split(data, split, "semantic", both["train"].categories)
+    assert [alone.file(i) for i in range(len(alone))] == [
+        both[split].file(i) for i in range(len(both[split]))
+    ]
+
+
+def test_split_alone_does_not_open_the_other(tmp_path: Path) -> None:
+    root = label_map_folder(tmp_path)
+    shutil.rmtree(root / "images" / "train")
+    data = load_config("tiny/camvid", [f"data.root={root}"]).data
+    assert len(build_split(data, "val", "semantic", Categories.from_json(CLASSES))) == 1
+
+
+def test_label_maps_are_read_with_the_labels_of_a_model(tmp_path: Path) -> None:
+    data = load_config("tiny/camvid", [f"data.root={label_map_folder(tmp_path)}"]).data
+    turned = Categories.from_json([{"id": 5, "name": "sky"}, {"id": 7, "name": "road"}])
+    dataset = build_split(data, "val", "semantic", turned)
+    assert dataset.categories.names == ["sky", "road"]
+    semantic = dataset.truth(0).semantic
+    assert semantic is not None
+    assert (semantic == 1).all()  # stored as 0, a road, which is the model's label 1
+
+
 def test_recipe_of_shapes_validates_on_other_pictures() -> None:
     train, val = build_splits(load_config("tiny/shapes").data, "panoptic")
     seen = {train.file(i) for i in range(len(train))}
@@ -117,8 +167,7 @@ def label_map_folder(folder: Path) -> Path:
             path = folder / kind / split / "a.png"
             path.parent.mkdir(parents=True)
             Image.fromarray(np.zeros(shape, np.uint8)).save(path)
-    classes = {"classes": [{"id": 0, "name": "road"}, {"id": 1, "name": "sky"}]}
-    (folder / "classes.json").write_text(json.dumps(classes))
+    (folder / "classes.json").write_text(json.dumps({"classes": CLASSES}))
     return folder
 
 
@@ -137,6 +186,7 @@ def test_label_maps_take_classes_from_the_folder(tmp_path: Path) -> None:
         (["data.classes=nowhere"], "no bundled class list 'nowhere'"),
         (["data.classes=bare.json"], 'no list "classes"'),
         (["data.classes=gone.json"], "gone.json"),
+        (["data.classes=wrong.json"], r"wrong\.json: class 0 of the list is 'road'"),
     ],
 )
 def test_incomplete_data_settings_say_what_to_set(
@@ -144,6 +194,7 @@ def test_incomplete_data_settings_say_what_to_set(
 ) -> None:
     root = label_map_folder(tmp_path)
     (root / "bare.json").write_text("{}")
+    (root / "wrong.json").write_text('{"classes": ["road"]}')
     config = load_config("tiny/camvid", [f"data.root={root}", *overrides])
     with pytest.raises(ValueError, match=sentence):
         build_splits(config.data, "semantic")

@@ -33,11 +33,41 @@ def test_coco_entries_get_a_color_and_their_isthing() -> None:
 
 @pytest.mark.parametrize(
     ("entries", "sentence"),
-    [([], "names no category"), ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], r"\[1\]")],
+    [
+        ([], "names no category"),
+        ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], r"\[1\]"),
+        ([{"id": 1, "name": "a"}, {"name": "b"}], r"class 1 of the list is \{'name': 'b'\}; write"),
+        ([{"id": 1}], "class 0 of the list is"),
+        ([{"id": "one", "name": "a"}], "class 0 of the list is"),
+        (["road"], "class 0 of the list is 'road'; write"),
+        ([{"id": 1, "name": "a", "color": "red"}], "the colour 'red' is no"),
+        ([{"id": 1, "name": "a", "color": [1, 2]}], r"the colour \[1, 2\] is no"),
+        ([{"id": 1, "name": "a", "color": [1, 2, 256]}], "is no .* of 0..255"),
+        ([{"id": 1, "name": "a", "color": [1, 2, 0.5]}], "is no .* of 0..255"),
+    ],
 )
 def test_impossible_lists_are_refused(entries: list[dict], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Categories.from_json(entries)
+
+
+def test_classes_take_the_labels_of_the_wanted_names() -> None:
+    turned = Categories([Category(1, "sky", (0, 0, 0)), Category(2, "cat", (9, 9, 9))])
+    found = turned.in_order_of(PAIR)
+    assert found.label_of == {2: 0, 1: 1}
+    assert (found.names, found.is_thing) == (PAIR.names, PAIR.is_thing)
+
+
+def test_some_of_the_wanted_classes_are_enough() -> None:
+    assert Categories([Category(3, "sky", (0, 0, 0))]).in_order_of(PAIR) is PAIR
+
+
+@pytest.mark.parametrize(
+    "other", [[Category(3, "cat", (0, 0, 0))], [Category(9, "dog", (0, 0, 0))]]
+)
+def test_other_classes_are_refused(other: list[Category]) -> None:
+    with pytest.raises(ValueError, match="but the model's are cat, sky"):
+        Categories(other).in_order_of(PAIR)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """A model folder holds all of a model; what is missing or does not fit is said in one sentence."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from mask2former.checkpoint import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     ModelCard,
+    load_card,
     load_model,
-    replace_file,
     save_card,
     save_model,
 )
@@ -128,16 +130,9 @@ def test_weights_that_do_not_fit_are_counted_and_named(folder: Path) -> None:
     assert ", ...)" in sentence
 
 
-def test_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def write_half(beside: Path) -> None:
-        beside.write_text("ne")
-        raise OSError("the disk is full")
-
-    with pytest.raises(OSError, match="full"):
-        replace_file(path, write_half)
-    assert path.read_text() == "old"
-    replace_file(path, lambda beside: beside.write_text("new"))
-    assert path.read_text() == "new"
+def test_figures_that_are_no_number_are_null_in_the_file(folder: Path) -> None:
+    save_card(folder, replace(CARD, metrics={"validation": {"AP": 0.5, "APl": math.nan}}))
+    assert "NaN" not in (folder / CONFIG_FILE).read_text()
+    figures = load_card(folder).metrics["validation"]
+    assert figures["AP"] == 0.5
+    assert math.isnan(figures["APl"])

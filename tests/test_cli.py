@@ -1,6 +1,7 @@
 """The command: quick help, one sentence and exit status 2 for faults, and the happy paths."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,10 +12,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from mask2former import cli
-from mask2former.config import load_config, recipe_names
-from mask2former.data import Shapes
+from mask2former import __version__, cli
+from mask2former.categories import Categories
+from mask2former.config import Data, load_config, recipe_names
+from mask2former.data import Dataset, Shapes
 from mask2former.engine import train as training
+from mask2former.engine.evaluate import Report
 
 COMMANDS = ("predict", "train", "evaluate", "models", "recipes")
 
@@ -133,6 +136,13 @@ def test_module_answers_a_fault_with_one_sentence_and_no_traceback(tmp_path: Pat
         ("evaluate MODEL --task depth", "no task 'depth'"),
         ("evaluate MODEL data.frist=3", "did you mean 'first'?"),
         ("evaluate MODEL --task semantic", "evaluate on data with the model's own classes"),
+        ("evaluate MODEL model.dim=8", "'model.dim=8': only data.* and test.* can be set"),
+        ("evaluate MODEL train.steps=8", "'train.steps=8': only data.* and test.* can be set"),
+        (
+            "predict PICTURE --model MODEL --task semantic --threshold 0.5",
+            "--threshold: a semantic",
+        ),
+        ("train RECIPE model.backbone=resnet50", "model.backbone: 'resnet50' is no branch"),
     ],
 )
 def test_fault_is_one_sentence_and_status_2(
@@ -239,6 +249,57 @@ def test_evaluate_prints_and_writes_the_figures(
     assert f"{figures['summary']['AP']:.4f}" in said.out
     assert [row["name"] for row in figures["per_class"]] == ["circle", "square", "triangle"]
     assert f"saved: {path}" in said.out
+
+
+def test_evaluate_opens_the_wanted_split_alone(
+    command: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def build(data: Data, split: str, task: str, categories: Categories) -> Dataset:
+        opened.append(split)
+        assert categories.names == ["circle", "square", "triangle"]
+        return Shapes(1, task="instance")
+
+    monkeypatch.setattr("mask2former.build.build_split", build)
+    assert command("evaluate", model, "--split", "train").status == 0
+    assert opened == ["train"]
+
+
+def test_figures_that_are_no_number_are_null(command: Command, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    command("evaluate", model, "data.first=1", "--task", "instance", "--output", path)
+    text = path.read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["summary"]["AP_large"] is None
+
+
+def test_all_figures_of_pq_are_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    qualities = [name + part for part in ("", "_things", "_stuff") for name in ("PQ", "SQ", "RQ")]
+    summary = {name: 0.12345 + place for place, name in enumerate(qualities)}
+    rows = [{"name": f"a class with a long name {i}", **summary} for i in range(2)]
+    cli.print_report(Report(summary, rows, "a rule " * 30, 1, 0.0))
+    out = capsys.readouterr().out
+    for place, name in enumerate(qualities):
+        assert re.search(rf"│ {name} +│ {place}\.12\d\d │\n", out)
+    assert "a class with a long name 1 │ 0.1235 │ 1.1235" in out
+    assert "…" not in out
+    assert "a rule " * 30 in out
+
+
+def test_version_is_told(command: Command) -> None:
+    said = command("--version")
+    assert (said.status, said.out, said.err) == (0, f"mask2former {__version__}\n", "")
+
+
+def test_predict_leaves_out_what_it_wrote_before(
+    command: Command, model: Path, picture: Path
+) -> None:
+    arguments = ("predict", picture.parent, "--model", model, "--output", picture.parent / "out")
+    assert command(*arguments).out.count("shapes.png: ") == 1
+    again = command(*arguments)
+    assert again.out.startswith("1 earlier results below ")
+    assert "1/1 " in again.out
 
 
 def test_recipes_are_listed(command: Command) -> None:

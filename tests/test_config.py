@@ -11,6 +11,7 @@ from mask2former.config import (
     Fit,
     LargeScaleJitter,
     ResizeAndCrop,
+    Settings,
     SwinBackbone,
     TimmBackbone,
     dump_config,
@@ -40,7 +41,9 @@ def test_recipes_leave_out_the_bases() -> None:
 
 def test_published_row_is_the_default_of_the_package() -> None:
     config = load_config("coco/panoptic/r50")
-    assert (config.model, config.loss) == (Config().model, Config().loss)
+    backbone = {"backbone": config.model.backbone}  # of the same shape, with ImageNet's features
+    assert config.model == Config().model.model_copy(update=backbone)
+    assert config.loss == Config().loss
     assert config.train.schedule.kind == "step"
     assert config.test.task == "panoptic"
 
@@ -123,9 +126,18 @@ def test_exponents_without_a_point_are_numbers() -> None:
         ("train.evaluate_every=0", r"train\.evaluate_every: "),
         ("train.steps", "'train.steps' is no setting; write key=value"),
         ("train.batch_size.more=1", r"train\.batch_size: .*integer"),
-        ("test.task.more=1", "'task' is a value and has no settings below it"),
+        ("test.task.more=1", r"test\.task: .*'semantic', 'instance' or 'panoptic'"),
+        ("model.backbone=resnet50", r"model\.backbone: 'resnet50' is no branch of settings"),
+        ("model.backbone=null", r"model\.backbone: None is no branch of settings"),
+        ("data.train=images", r"data\.train: 'images' is no branch of settings"),
+        ("train.clip=0", r"train\.clip: .*greater than 0"),
+        ("data.augmentation.scale=big", r"^\S+: data\.augmentation\.scale: "),
+        ("data.augmentation.kind=fit", r"^\S+: data\.augmentation\.size: Field required"),
+        ("data.augmentation.crop=[8, 8]", r"unknown setting 'data\.augmentation\.crop'$"),
+        ("model.transformer_decoder.queries={spacing: 0}", r"decoder\.queries\.spacing: .*than 0"),
+        ("model.transformer_decoder.queries=many", r"decoder\.queries: .*'learnable' or 'zero'"),
         ("test.task=depth", r"test\.task: .*'semantic', 'instance' or 'panoptic'"),
-        ("model.pixel_decoder.kind=unet", r"model\.pixel_decoder: .*'unet'"),
+        ("model.pixel_decoder.kind=unet", r"no kind 'unet'; choose 'msdeformattn', 'fpn'"),
         ("train.accumulation=3", "cannot be cut into"),
         ("model.dim=100", r"model\.dim=100 cannot be divided"),
         ("data.fold=[5, 5]", r"data: .*fold"),
@@ -136,6 +148,55 @@ def test_fault_is_one_sentence_with_the_key(override: str, sentence: str) -> Non
     with pytest.raises(ValueError, match=sentence) as fault:
         load_config("coco/panoptic/r50", [override])
     assert "\n" not in str(fault.value)
+
+
+def test_suggestion_is_a_key_of_the_chosen_variant() -> None:
+    with pytest.raises(ValueError, match=r"'data\.augmentation\.size'; did you mean 'max_size'"):
+        load_config("tiny/camvid", ["data.augmentation.size=256"])
+
+
+@pytest.mark.parametrize("resolved", [False, True])
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "branch"),
+    [
+        ("nuclei", ["model.backbone.kind=swin"], SwinBackbone()),
+        ("nuclei", ["model.backbone.window=8", "model.backbone.kind=swin"], SwinBackbone(window=8)),
+        ("nuclei", ["model.pixel_decoder.kind=fpn"], FPN()),
+        (
+            "tiny/panoptic",
+            ["data.augmentation.kind=fit", "data.augmentation.size=[256,256]"],
+            Fit(size=(256, 256)),
+        ),
+    ],
+)
+def test_dotted_kind_replaces_the_branch(
+    recipe: str, overrides: list[str], branch: Settings, resolved: bool
+) -> None:
+    if resolved:
+        config = override_config(load_config(recipe), overrides)
+    else:
+        config = load_config(recipe, overrides)
+    model = config.model
+    assert branch in (model.backbone, model.pixel_decoder, config.data.augmentation)
+
+
+def test_dotted_kind_of_the_default_variant_keeps_the_branch() -> None:
+    config = load_config("nuclei", ["model.backbone.kind=timm"])
+    assert config.model == load_config("nuclei").model
+
+
+def test_kind_of_a_schedule_keeps_what_all_kinds_have() -> None:
+    schedule = load_config("tiny/shapes", ["train.schedule.kind=step"]).train.schedule
+    assert (schedule.kind, schedule.warmup) == ("step", 100)
+
+
+def test_value_and_branch_of_one_key_are_refused() -> None:
+    with pytest.raises(ValueError, match="'steps' is set to a value before"):
+        load_config("tiny/shapes", ["train.steps=3", "train.steps.more=1"])
+
+
+def test_clipping_can_be_switched_off() -> None:
+    assert load_config("tiny/shapes", ["train.clip=null"]).train.clip is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from mask2former.files import (
     read_image,
     read_json,
     read_label_map,
+    replace_file,
+    to_json,
+    with_nan,
     write_coco,
     write_label_map,
     write_panoptic,
@@ -149,3 +153,41 @@ def test_clip_is_no_coco_picture(tmp_path: Path) -> None:
     records = [("clip", instances(np.ones((1, 2, 4, 4), bool)))]
     with pytest.raises(ValueError, match="clip: COCO files hold single pictures"):
         write_coco(tmp_path / "found.json", records, CATEGORIES)
+
+
+@pytest.mark.parametrize("write", [write_coco, write_panoptic])
+def test_broken_off_writing_leaves_the_old_results(
+    tmp_path: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "found.json" if write is write_coco else tmp_path
+    path = write(target, [], CATEGORIES)
+    before = path.read_bytes()
+    monkeypatch.setattr("mask2former.files.to_json", lambda document: "{}")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+    with pytest.raises(OSError, match="killed"):
+        write(target, [], CATEGORIES)
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_number_becomes_null_and_nan_again() -> None:
+    text = to_json({"AP": math.nan, "rows": [{"IoU": math.inf, "name": "a"}, (0.5, None)]})
+    assert json.loads(text) == {"AP": None, "rows": [{"IoU": None, "name": "a"}, [0.5, None]]}
+    read = with_nan(json.loads(text))
+    assert math.isnan(read["AP"])
+    assert math.isnan(read["rows"][0]["IoU"])
+    assert read["rows"][0]["name"] == "a"
+
+
+def test_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half(beside: Path) -> None:
+        beside.write_text("ne")
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        replace_file(path, write_half)
+    assert path.read_text() == "old"
+    replace_file(path, lambda beside: beside.write_text("new"))
+    assert path.read_text() == "new"

@@ -1,4 +1,4 @@
-"""Segment images and video with the Masked-attention Mask Transformer (Mask2Former)."""
+"""Segment images with the Masked-attention Mask Transformer (Mask2Former)."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
@@ -45,8 +44,6 @@ from mask2former.model.transformer_decoder import (
     everywhere,
     inside_own_mask,
 )
-
-SplitName = Literal["train", "val"]
 
 
 def build_model(model: c.Model, num_classes: int) -> Mask2Former:
@@ -176,13 +173,13 @@ def build_splits(data: c.Data, task: c.Task) -> tuple[Dataset, Dataset]:
     return _choose(train, data, "train"), _choose(val, data, "val")
 
 
-def build_split(data: c.Data, split: SplitName, task: c.Task, categories: Categories) -> Dataset:
+def build_split(data: c.Data, split: c.SplitName, task: c.Task, categories: Categories) -> Dataset:
     """One split alone, with the labels of a trained model."""
     source = data.train if split == "train" or data.fold is not None else data.val
     return _choose(build_dataset(data, source, task, categories=categories), data, split)
 
 
-def _choose(dataset: Dataset, data: c.Data, split: SplitName) -> Dataset:
+def _choose(dataset: Dataset, data: c.Data, split: c.SplitName) -> Dataset:
     """The pictures that the fold gives to a split, and of these the first."""
     chosen: Sequence[int] = range(len(dataset))
     if data.fold is not None:

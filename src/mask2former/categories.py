@@ -80,7 +80,8 @@ class Categories(Sequence[Category]):
     def in_order_of(self, wanted: Categories) -> Categories:
         """These classes with the labels that `wanted` gives their names; the ids stay.
 
-        Some of the wanted classes are enough where ids and names agree. Raises ValueError else.
+        A part of the wanted classes will do where the ids agree too. Raises ValueError where the
+        names differ.
         """
         if {(c.id, c.name) for c in self} <= {(c.id, c.name) for c in wanted}:
             return wanted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from mask2former.build import build_model
 from mask2former.categories import Categories
 from mask2former.config import FORMAT, Config, dump_config, parse_config
+from mask2former.files import replace_file, replace_text, to_json, with_nan
 from mask2former.model.mask2former import Mask2Former
 
 CONFIG_FILE = "config.json"
@@ -54,8 +54,7 @@ def save_card(folder: Path, card: ModelCard) -> None:
         "categories": card.categories.to_json(),
         "config": dump_config(card.config),
     }
-    text = json.dumps(document, indent=1)
-    replace_file(folder / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    replace_text(folder / CONFIG_FILE, to_json(document, indent=1))
 
 
 def load_model(folder: Path) -> tuple[Mask2Former, ModelCard]:
@@ -94,7 +93,7 @@ def load_card(folder: Path) -> ModelCard:
         config=parse_config(document["config"], str(path)),
         categories=Categories.from_json(document["categories"]),
         licence=document.get("licence", "not stated"),
-        metrics=document.get("metrics", {}),
+        metrics=with_nan(document.get("metrics", {})),
     )
 
 
@@ -117,10 +116,3 @@ def load_weights(model: Mask2Former, weights: dict[str, Tensor], path: Path) -> 
         )
         raise ValueError(f"{path} does not fit its {CONFIG_FILE}: {said}")
     model.load_state_dict(weights)
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside and rename, so that a file is either the old one or whole."""
-    beside = path.with_name(f".{path.name}.part")
-    write(beside)
-    beside.replace(path)

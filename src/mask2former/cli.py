@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from mask2former.config import Task
+from mask2former import __version__
+from mask2former.config import SplitName, Task
 
 app = typer.Typer(
-    help="Segment images and video with the Masked-attention Mask Transformer.",
+    help="Segment images with the Masked-attention Mask Transformer.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -36,6 +38,22 @@ def complain(sentence: str) -> None:
     print(f"mask2former: {sentence}", file=sys.stderr)
 
 
+def print_version(wanted: bool) -> None:
+    """Answer `--version`, and nothing else."""
+    if wanted:
+        print(f"mask2former {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="tell and exit")
+    ] = False,
+) -> None:
+    """Hold the options of the bare command; the text of its help stands above."""
+
+
 @app.command()
 def predict(
     source: Annotated[list[str], typer.Argument(help="pictures, folders or globs")],
@@ -51,11 +69,14 @@ def predict(
     from mask2former.engine.predict_files import Session, find_pictures
 
     start = time.perf_counter()
-    files = find_pictures(source)
+    files = find_pictures(source, output=output)
     predictor = load(model, device)
+    wanted = as_task(task) or predictor.task
+    if threshold is not None and wanted == "semantic":
+        raise ValueError("--threshold: a semantic map gives every pixel a class; leave it out")
     session = Session(
         predictor,
-        as_task(task) or predictor.task,
+        wanted,
         output,
         threshold,
         [name.strip() for name in save.split(",") if name.strip()],
@@ -119,39 +140,28 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Measure a model by the official rules of its task."""
-    import json
     from dataclasses import replace
 
-    from mask2former.build import build_splits
+    from mask2former.build import build_split
     from mask2former.config import override_config
     from mask2former.engine.evaluate import evaluate as measure
     from mask2former.engine.predict import load
+    from mask2former.files import replace_text, to_json
     from mask2former.report.run_folder import format_seconds
 
     start = time.perf_counter()
-    if split not in {"train", "val"}:
-        raise ValueError(f"no split '{split}'; choose train or val")
+    chosen, settings = as_split(split), as_settings(data or ())
     predictor = load(model, device)
-    settings = [word if "=" in word else f"data.root={word}" for word in data or ()]
     config = override_config(predictor.card.config, settings)
     predictor.card = replace(predictor.card, config=config)
     wanted = as_task(task) or predictor.task
-    train_set, val_set = build_splits(config.data, wanted)
-    dataset = train_set if split == "train" else val_set
+    dataset = build_split(config.data, chosen, wanted, predictor.categories)
     report = measure(predictor, dataset, wanted, show=ticker(len(dataset)))
     print_report(report)
     if output is not None:
-        document = {
-            "model": model,
-            "task": wanted,
-            "split": split,
-            "pictures": report.pictures,
-            "protocol": report.protocol,
-            "summary": report.summary,
-            "per_class": report.per_class,
-        }
+        document = {"model": model, "task": wanted, "split": split, **report._asdict()}
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        replace_text(output, to_json(document, indent=1))
         print(f"saved: {output}")
     print(f"{report.pictures} pictures in {format_seconds(time.perf_counter() - start)}")
     print(f"next: `mask2former predict PICTURES --model {model}` shows what it sees")
@@ -160,7 +170,6 @@ def evaluate(
 @app.command()
 def models() -> None:
     """List the models that ship with the package."""
-    from rich.console import Console
     from rich.table import Table
 
     from mask2former.checkpoint import load_card
@@ -174,14 +183,13 @@ def models() -> None:
         classes = ", ".join(card.categories.names[:4])
         classes += f", ... ({len(card.categories)})" if len(card.categories) > 4 else ""
         table.add_row(name, card.config.test.task, classes, measured, card.licence)
-    Console().print(table)
+    wide_console().print(table)
     print("next: `mask2former predict PICTURES --model NAME`; a model folder or Hub id works too")
 
 
 @app.command()
 def recipes() -> None:
     """List the recipes that ship with the package."""
-    from rich.console import Console
     from rich.table import Table
 
     from mask2former.config import load_config, recipe_names
@@ -193,7 +201,7 @@ def recipes() -> None:
         shown = backbone.name if backbone.kind == "timm" else f"swin {backbone.embed_dim}"
         train = config.train
         table.add_row(name, config.test.task, shown, str(train.steps), str(train.batch_size))
-    Console().print(table)
+    wide_console().print(table)
     print("next: `mask2former train RECIPE data.root=FOLDER`")
 
 
@@ -203,6 +211,23 @@ def as_task(name: str | None) -> Task | None:
     if name is not None and name not in known:
         raise ValueError(f"no task '{name}'; choose {', '.join(known)}")
     return name  # pyrefly: ignore[bad-return]
+
+
+def as_split(name: str) -> SplitName:
+    """Check a split's name."""
+    known = get_args(SplitName)
+    if name not in known:
+        raise ValueError(f"no split '{name}'; choose {' or '.join(known)}")
+    return name  # pyrefly: ignore[bad-return]
+
+
+def as_settings(words: Sequence[str]) -> list[str]:
+    """Read the words of `evaluate`: a data folder, and settings that leave the model as it is."""
+    settings = [word if "=" in word else f"data.root={word}" for word in words]
+    for setting in settings:
+        if not setting.startswith(("data.", "test.")):
+            raise ValueError(f"'{setting}': only data.* and test.* can be set to evaluate a model")
+    return settings
 
 
 def say(line: str) -> None:
@@ -221,18 +246,25 @@ def ticker(count: int) -> Any:
     return show
 
 
+def wide_console() -> Any:
+    """A console that cuts no table in a pipe, where nobody tells the width."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 1000)
+
+
 def print_report(report: Any) -> None:
     """The figures of an evaluation as tables."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    summary = Table(*report.summary)
-    summary.add_row(*(f"{value:.4f}" for value in report.summary.values()))
+    console = wide_console()
     if len(report.per_class) > 1:
         rows = Table(*report.per_class[0])
         for row in report.per_class:
             rows.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
         console.print(rows)
+    summary = Table("figure", "value")
+    for name, value in report.summary.items():
+        summary.add_row(name, f"{value:.4f}")
     console.print(summary)
-    console.print(report.protocol)
+    print(report.protocol)

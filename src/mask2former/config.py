@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 Task = Literal["semantic", "instance", "panoptic"]
+SplitName = Literal["train", "val"]
 FORMAT = "mask2former/1"
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -377,7 +378,11 @@ def _merge(base: dict, change: dict) -> dict:
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and not _is_other_kind(key, old, value):
+        if (
+            isinstance(value, dict)
+            and isinstance(old, dict)
+            and not _is_other_kind(key, old, value)
+        ):
             merged[key] = _merge(old, value)
         else:
             merged[key] = value
@@ -407,7 +412,9 @@ def _read_overrides(overrides: Iterable[str]) -> dict:
         try:
             place[leaf] = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise ValueError(f"'{override}': the value is no YAML; quote text with : or [") from None
+            raise ValueError(
+                f"'{override}': the value is no YAML; quote text with : or ["
+            ) from None
     return tree
 
 
@@ -429,7 +436,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _locate(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
-    """The dotted key of pydantic's location, in which unions leave marks, and the keys beside it."""
+    """The dotted key of pydantic's location, which unions leave marks in, and the keys beside."""
     keys: list[str] = []
     beside: list[str] = []
     here: Any = Config

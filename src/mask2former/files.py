@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,35 @@ def read_json(path: str | Path) -> dict[str, Any]:
     raise ValueError(f"{path}: expected a JSON object, found a {type(document).__name__}")
 
 
+def to_json(document: Any, indent: int | None = None) -> str:
+    """JSON text that every reader takes: null for NaN and infinity, which JSON does not know."""
+    return json.dumps(_finite(document), indent=indent, allow_nan=False)
+
+
+def with_nan(figures: Any) -> Any:
+    """Figures read from JSON, with NaN for the nulls that `to_json` wrote."""
+    match figures:
+        case None:
+            return math.nan
+        case dict():
+            return {key: with_nan(value) for key, value in figures.items()}
+        case list():
+            return [with_nan(value) for value in figures]
+    return figures
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside and rename, so that a file is either the old one or whole."""
+    beside = path.with_name(f".{path.name}.part")
+    write(beside)
+    beside.replace(path)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """`replace_file` for text, in UTF-8."""
+    replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
 def write_label_map(path: str | Path, labels: np.ndarray) -> None:
     """Write labels (H, W) as a one-channel PNG: 8 bits with 255, or 16 with 65535, for IGNORE."""
     depth = np.uint8 if labels.max(initial=0) < 255 else np.uint16
@@ -132,6 +162,17 @@ def write_coco(
                 }
             )
     return _write_coco_json(Path(path), images, annotations, categories)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+    return value
 
 
 @contextmanager
@@ -192,5 +233,5 @@ def _write_coco_json(
         ],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document), encoding="utf-8")
+    replace_text(path, to_json(document))
     return path

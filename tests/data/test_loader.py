@@ -12,8 +12,13 @@ from mask2former.structures import Batch, Sample
 class Broken(Shapes):
     """A data set whose pictures cannot be read."""
 
+    def __init__(self, kind: type[Exception], sentence: str) -> None:
+        super().__init__(2)
+        self.fault = kind, sentence
+
     def sample(self, index: int) -> Sample:
-        raise OSError("the disk is gone")
+        kind, sentence = self.fault
+        raise kind(sentence.format(file=self.file(index)))
 
 
 def batches(count: int, *, start: int = 0, workers: int = 0, batch_size: int = 2) -> list[Batch]:
@@ -91,10 +96,26 @@ def test_batch_is_stacked_and_padded_to_the_stride() -> None:
     assert batch.names == [small["name"], large["name"]]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("kind", "said"), [(ValueError, "{file}: is empty"), (OSError, "the disk is gone")]
+)
+def test_fault_in_reading_is_one_sentence_with_the_file(
+    workers: int, kind: type[Exception], said: str
+) -> None:
+    broken = Broken(kind, said)
+    loader = training_loader(broken, large_scale_jitter(32), 1, seed=0, workers=workers)
+    with pytest.raises(ValueError, match=r"is empty|is gone") as caught:
+        next(loader)
+    sentence = said.removeprefix("{file}: ")
+    assert str(caught.value) in {f"{broken.file(i)}: {sentence}" for i in range(2)}
+
+
 @pytest.mark.parametrize("workers", [0, 1])
-def test_fault_in_reading_names_the_file(workers: int) -> None:
-    loader = training_loader(Broken(2), large_scale_jitter(32), 1, seed=0, workers=workers)
-    with pytest.raises(OSError, match="the disk is gone") as caught:
-        next(iter(loader))
+def test_error_of_the_program_keeps_its_kind_and_names_the_file(workers: int) -> None:
+    broken = Broken(ZeroDivisionError, "a bug")
+    loader = training_loader(broken, large_scale_jitter(32), 1, seed=0, workers=workers)
+    with pytest.raises(ZeroDivisionError, match="a bug") as caught:
+        next(loader)
     notes = getattr(caught.value, "__notes__", [])
     assert "while reading shapes/0/" in "".join([str(caught.value), *notes])

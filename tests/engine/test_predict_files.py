@@ -55,6 +55,31 @@ def test_sources_are_joined_without_repeats(pictures: Path) -> None:
     assert names(found) == ["b.jpg", "a.png", "c.PNG"]
 
 
+def test_earlier_results_are_left_out_and_counted(pictures: Path) -> None:
+    for name in ("overlay/a.png", "panoptic/deep/a.png", "a.png"):
+        path = pictures / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(SHAPES.image(0)).save(path)
+    said: list[str] = []
+    sources = [str(pictures), str(pictures / "**" / "*.png")]
+    found = find_pictures(sources, output=pictures / "out", say=said.append)
+    assert names(found) == ["a.png", "b.jpg", "a.png", "c.PNG"]
+    assert said == [f"2 earlier results below {pictures / 'out'} are left out"]
+    named = str(pictures / "out" / "overlay" / "a.png")
+    assert names(find_pictures([named], output=pictures / "out", say=said.append)) == ["a.png"]
+    assert len(said) == 1
+
+
+def test_pictures_may_lie_in_the_output_folder(pictures: Path) -> None:
+    assert len(find_pictures([str(pictures)], output=pictures)) == 3
+
+
+def test_nothing_but_earlier_results_is_said(pictures: Path) -> None:
+    (pictures / "sub").rename(pictures / "overlay")
+    with pytest.raises(ValueError, match="nothing but results of an earlier run"):
+        find_pictures([str(pictures / "overlay")], output=pictures, say=lambda line: None)
+
+
 def test_named_file_stays_whatever_it_is(pictures: Path) -> None:
     assert names(find_pictures([str(pictures / "notes.txt")])) == ["notes.txt"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from mask2former.model import deformable_attention
 from mask2former.model.deformable_attention import (
     DeformableAttention,
+    pixel_sizes,
     sample_pyramid,
     sample_pyramid_with_grid,
 )
@@ -162,6 +164,16 @@ def test_kernel_leaves_the_number_of_threads_alone(two_threads):
     assert torch.get_num_threads() == 2
 
 
+def test_kernel_compiles_where_no_cache_can_be_written():
+    names = {}
+    exec("def double(array):\n    array *= 2", names)  # has no file to put a cache beside
+    with pytest.raises(RuntimeError, match="no locator available"):
+        sampling_kernel.njit(cache=True)(names["double"])
+    array = np.ones(3)
+    sampling_kernel._compiled(names["double"])(array)
+    assert (array == 2).all()
+
+
 def test_sampling_works_without_the_kernel(monkeypatch):
     value, locations, weights = random_inputs()
     compiled = sample_pyramid(value, SHAPES, locations, weights)
@@ -190,6 +202,7 @@ def test_attention_weights_are_shared_out_over_levels_and_points():
         torch.full((3, 2), 0.5, dtype=torch.float64),
         memory,
         shapes,
+        pixel_sizes(shapes, memory),
     )
     expected = attention.output_proj(attention.value_proj(memory[:, :3]))
     torch.testing.assert_close(out, expected)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mask2former import masks
 from mask2former.postprocess import semantic
 from mask2former.postprocess.semantic import semantic_map, semantic_map_at_original_size
 from mask2former.structures import Prediction, Sizes
@@ -60,8 +60,7 @@ def naive_scores(prediction: Prediction, sizes: Sizes, rule: str) -> Tensor:
 @pytest.mark.parametrize("chunk", [1, 24_000_000])
 @pytest.mark.parametrize("rule", RULES)
 def test_semantic_map_follows_the_official_rule(rule, chunk, monkeypatch):
-    monkeypatch.setattr(masks, "CHUNK_PIXELS", chunk)
-    monkeypatch.setattr(semantic, "CLASS_CHUNK_PIXELS", chunk)
+    monkeypatch.setattr(semantic, "STRIP_PIXELS", chunk)
     for seed in range(30):
         prediction, sizes = random_case(seed)
         scores = naive_scores(prediction, sizes, rule)
@@ -70,6 +69,42 @@ def test_semantic_map_follows_the_official_rule(rule, chunk, monkeypatch):
         best = scores.max(1).values
         taken = scores.gather(1, found[:, None])[:, 0]
         assert (best - taken).max() <= 1e-5, f"case {seed}"  # but for rounding: the argmax
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_semantic_map_of_a_picture_that_was_not_resized(rule):
+    prediction, _ = random_case(2)
+    height, width = (4 * side for side in prediction.mask_features.shape[-2:])
+    sizes = Sizes((height - 3, width), (height - 3, width))
+    scores = naive_scores(prediction, sizes, rule)
+    found = torch.from_numpy(RULES[rule](prediction, sizes).labels).long()
+    assert (found == scores.argmax(1)).all()
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that is made."""
+
+    pixels = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        made = function(*arguments, **(options or {}))
+        if isinstance(made, Tensor):
+            self.pixels = max(self.pixels, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("original", [(90, 120), (1500, 2000)], ids=["small", "large"])
+@pytest.mark.parametrize("classes", [1, 133])
+@pytest.mark.parametrize("rule", RULES)
+def test_semantic_map_makes_no_tensor_larger_than_a_few_rows(rule, classes, original, monkeypatch):
+    monkeypatch.setattr(semantic, "STRIP_PIXELS", 400_000)
+    prediction = Prediction(
+        torch.randn(1, 50, classes + 1), torch.randn(1, 50, 4), torch.randn(1, 1, 4, 80, 96)
+    )
+    with Largest() as largest:
+        RULES[rule](prediction, Sizes((300, 380), original))
+    whole = max(50, classes) * max(320 * 384, original[0] * original[1])
+    assert largest.pixels < 800_000 < whole / 5
 
 
 @pytest.mark.parametrize("rule", RULES)

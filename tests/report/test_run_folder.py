@@ -37,6 +37,32 @@ def test_begin_takes_back_what_will_be_written_again(folder: RunFolder) -> None:
     assert folder.read() == []
 
 
+def test_begin_writes_beside_and_renames(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.record(1, {"loss": 1.0})
+
+    def kill(*_: object) -> None:
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", kill)
+        with pytest.raises(OSError, match="killed"):
+            folder.begin(0)
+    assert [record["step"] for record in folder.read()] == [1]
+
+
+def test_figures_that_are_no_number_are_null_and_read_as_nan(folder: RunFolder) -> None:
+    folder.record(1, {"validation": {"AP": float("nan"), "AP50": 0.5}})
+    folder.begin(1)
+    assert (folder.path / METRICS_FILE).read_text() == (
+        '{"step": 1, "validation": {"AP": null, "AP50": 0.5}}\n'
+    )
+    figures = folder.read()[0]["validation"]
+    assert np.isnan(figures["AP"])
+    assert figures["AP50"] == 0.5
+
+
 def test_line_cut_by_a_crash_is_forgotten(folder: RunFolder) -> None:
     folder.record(1, {"loss": 1.0})
     with (folder.path / METRICS_FILE).open("a") as file:

@@ -54,7 +54,14 @@ class InfiniteSampler(data.Sampler[Draw]):
         return np.random.default_rng((self.seed, epoch)).permutation(self.length)
 
 
-class _Drawn(data.Dataset[Sample]):
+class Fault(NamedTuple):
+    """What a reader could not read. It travels as a value: an exception that leaves a worker comes
+    with the worker's traceback as its text."""
+
+    sentence: str
+
+
+class _Drawn(data.Dataset[Sample | Fault]):
     """A data set read by `Draw`: the transform's random draws are a function of seed and position,
     so that neither the number of workers nor a resumed run changes them."""
 
@@ -63,13 +70,16 @@ class _Drawn(data.Dataset[Sample]):
         self.transform = transform
         self.seed = seed
 
-    def __getitem__(self, index: Draw) -> Sample:
+    def __getitem__(self, index: Draw) -> Sample | Fault:
         position, picture = index
         key = np.random.SeedSequence((self.seed, position)).generate_state(1, np.uint64)
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(key[0]))
                 return self.transform(self.dataset.sample(picture))
+        except (ValueError, OSError) as error:
+            file, sentence = str(self.dataset.file(picture)), str(error)
+            return Fault(sentence if file in sentence else f"{file}: {sentence}")
         except Exception as error:
             error.add_note(f"while reading {self.dataset.file(picture)}")
             raise
@@ -91,6 +101,22 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
+def _collate_or_tell(samples: list[Sample | Fault]) -> Batch | Fault:
+    read: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, Fault):
+            return sample
+        read.append(sample)
+    return collate(read)
+
+
+def _without_faults(batches: Iterable[Batch | Fault]) -> Iterator[Batch]:
+    for batch in batches:
+        if isinstance(batch, Fault):
+            raise ValueError(batch.sentence)
+        yield batch
+
+
 def training_loader(
     dataset: Dataset,
     transform: Transform,
@@ -101,16 +127,20 @@ def training_loader(
     workers: int = 0,
     rank: int = 0,
     world: int = 1,
-) -> Iterable[Batch]:
-    """Load `batch_size` pictures a process, without end; the first `start` were seen before."""
-    return data.DataLoader(
+) -> Iterator[Batch]:
+    """Load `batch_size` pictures a process, without end; the first `start` were seen before.
+
+    Raises ValueError with the reader's own sentence where a picture cannot be read.
+    """
+    loader = data.DataLoader(
         _Drawn(dataset, transform, seed),
         batch_size=batch_size,
         sampler=InfiniteSampler(len(dataset), seed, start, rank=rank, world=world),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_collate_or_tell,
         # Its own, or each start of the loader would draw from the global one that dropout uses,
         # and a resumed run would go on with other numbers.
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
     )
+    return _without_faults(loader)

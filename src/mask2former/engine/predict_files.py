@@ -21,14 +21,21 @@ FORMATS: dict[Task, tuple[str, ...]] = {
     "semantic": ("overlay", "labels"),
 }
 """What can be saved of each task; all of it unless the person chooses."""
+RESULT_FOLDERS = ("overlay", "labels", "panoptic")
+"""Where below the output pictures are written."""
 
 
-def find_pictures(sources: Sequence[str]) -> list[Path]:
+def find_pictures(
+    sources: Sequence[str], *, output: Path | None = None, say: Callable[[str], None] = print
+) -> list[Path]:
     """The picture files that paths, folders (with all below them) and globs name, sorted in each.
 
-    A file that is named stays in the list even if it is no picture: reading it says why.
+    A file that is named stays in the list even if it is no picture: reading it says why. What an
+    earlier run wrote below `output` is left out of folders and globs.
     """
+    results = set() if output is None else {(output / name).resolve() for name in RESULT_FOLDERS}
     found: dict[Path, None] = {}
+    left_out: set[Path] = set()
     for source in sources:
         path = Path(source)
         if path.is_dir():
@@ -43,7 +50,13 @@ def find_pictures(sources: Sequence[str]) -> list[Path]:
             inside = sorted(match for match in matches if match.is_file())
             if not inside:
                 raise ValueError(f"{source}: no such file, and no file matches it as a pattern")
-        found |= dict.fromkeys(inside)
+        old = {p for p in inside if p != path and not results.isdisjoint(p.resolve().parents)}
+        left_out |= old
+        found |= dict.fromkeys(p for p in inside if p not in old)
+    if left_out:
+        say(f"{len(left_out)} earlier results below {output} are left out")
+    if not found:
+        raise ValueError(f"{', '.join(sources)}: nothing but results of an earlier run")
     return list(found)
 
 

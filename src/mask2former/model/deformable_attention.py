@@ -51,6 +51,11 @@ def sample_pyramid_with_grid(
     return summed.view(batch, heads * channels, queries).transpose(1, 2)
 
 
+def pixel_sizes(shapes: Shapes, like: Tensor) -> Tensor:
+    """Width and height of a pixel of each level where the picture is 1 x 1: (levels, 2)."""
+    return like.new_tensor([(1 / width, 1 / height) for height, width in shapes])
+
+
 class DeformableAttention(nn.Module):
     """Multi-scale deformable attention with its four linear layers."""
 
@@ -82,12 +87,16 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, query: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes) -> Tensor:
-        """query (N, Q, dim) at reference (Q, 2) points (x, y in 0..1) reads memory (N, S, dim)."""
+    def forward(
+        self, query: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes, pixels: Tensor
+    ) -> Tensor:
+        """query (N, Q, dim) at reference (Q, 2) points (x, y in 0..1) reads memory (N, S, dim).
+
+        `pixels` are the `pixel_sizes` of the levels, in which offsets are measured.
+        """
         heads, levels, points = self.layout
         offsets = self.sampling_offsets(query).unflatten(-1, (heads, levels, points, 2))
-        pixel = offsets.new_tensor([(1 / width, 1 / height) for height, width in shapes])
-        locations = reference[:, None, None, None] + offsets * pixel[:, None]
+        locations = reference[:, None, None, None] + offsets * pixels[:, None]
         weights = self.attention_weights(query).unflatten(-1, (heads, levels * points)).softmax(-1)
         weights = weights.unflatten(-1, (levels, points))
         value = self.value_proj(memory).unflatten(-1, (heads, -1))

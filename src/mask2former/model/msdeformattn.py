@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mask2former.model.deformable_attention import DeformableAttention, Shapes
+from mask2former.model.deformable_attention import DeformableAttention, Shapes, pixel_sizes
 from mask2former.model.position import Position, picture_position
 
 
@@ -27,10 +27,10 @@ class EncoderLayer(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(
-        self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: Shapes
+        self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: Shapes, pixels: Tensor
     ) -> Tensor:
         """tokens (N, S, dim), position (S, dim), reference (S, 2) -> (N, S, dim)."""
-        read = self.self_attn(tokens + position, reference, tokens, shapes)
+        read = self.self_attn(tokens + position, reference, tokens, shapes, pixels)
         tokens = self.norm1(tokens + read)
         return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
 
@@ -122,8 +122,9 @@ class MSDeformAttnPixelDecoder(nn.Module):
             [place + level for place, level in zip(places, self.level_embed, strict=True)]
         )
         reference = torch.cat([pixel_centres(*shape, tokens.device) for shape in shapes])
+        pixels = pixel_sizes(shapes, tokens)  # once: it is a copy from the host
         for layer in self.layers:
-            tokens = layer(tokens, position, reference, shapes)
+            tokens = layer(tokens, position, reference, shapes, pixels)
         levels = tokens.split([height * width for height, width in shapes], dim=1)
         return {
             stride: level.transpose(1, 2).unflatten(-1, shape)

@@ -98,6 +98,16 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix=f"sample-pyramid-{process}")
 
 
+def _compiled(kernel: Callable[..., None]) -> Callable[..., None]:
+    """Compile with a cache on disk, or without where no folder for one can be written."""
+    try:
+        return njit(nogil=True, fastmath=FAST, cache=True)(kernel)
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        return njit(nogil=True, fastmath=FAST)(kernel)
+
+
 @njit(inline="always")
 def _corner(x, y, corner):
     """Column, row, bilinear weight of one of the four neighbours, and the weight's slopes."""
@@ -112,7 +122,7 @@ def _corner(x, y, corner):
     return column + 1, row + 1, right * below, below, right
 
 
-@njit(nogil=True, fastmath=FAST, cache=True)
+@_compiled
 def _forward(first, last, value, shapes, locations, weights, out):
     _, queries, heads, levels, points, _ = locations.shape
     channels = value.shape[3]
@@ -139,7 +149,7 @@ def _forward(first, last, value, shapes, locations, weights, out):
                 start += height * width
 
 
-@njit(nogil=True, fastmath=FAST, cache=True)
+@_compiled
 def _backward(
     first,
     last,

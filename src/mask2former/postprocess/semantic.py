@@ -1,14 +1,25 @@
-"""Semantic maps: every pixel takes the class with the largest sum of class x mask probability."""
+"""Semantic maps: every pixel takes the class with the largest sum of class x mask probability.
+
+Masks and class scores are made for a strip of rows at a time, so that neither many classes nor many
+queries nor a large picture need much memory.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from mask2former.masks import crop_and_resize, make_pixels, resize
+from mask2former.masks import resize
 from mask2former.structures import Prediction, SemanticMap, Sizes
 
-CLASS_CHUNK_PIXELS = 24_000_000
+STRIP_PIXELS = 4_000_000
+"""How many pixels of masks or class scores are made at a time (four bytes each)."""
+
+Restore = Callable[[Tensor], Tensor]
 
 
 def semantic_map(prediction: Prediction, sizes: Sizes) -> SemanticMap:
@@ -16,44 +27,92 @@ def semantic_map(prediction: Prediction, sizes: Sizes) -> SemanticMap:
 
     Takes the prediction of one picture or clip (batch of 1).
     """
-    classes = prediction.class_logits[0].float().softmax(-1)[:, :-1]  # (Q, K)
-    masks = prediction.mask_logits()[0].float()  # (Q, T, h, w)
-    padded = (4 * masks.shape[-2], 4 * masks.shape[-1])
-    labels = [
-        _label_frame(classes, resize(masks[:, frame], padded).sigmoid(), sizes)
-        for frame in range(masks.shape[1])
-    ]
-    return SemanticMap(torch.stack(labels).to(torch.int16).cpu().numpy())
-
-
-def _label_frame(classes: Tensor, masks: Tensor, sizes: Sizes) -> Tensor:
-    """The argmax of the class scores (K, H, W), a few classes at a time: (H, W)."""
-    height, width = sizes.original
-    step = max(1, CLASS_CHUNK_PIXELS // (height * width))
-    best = labels = None
-    for start in range(0, classes.shape[1], step):
-        scores = torch.einsum("qk,qhw->khw", classes[:, start : start + step], masks)
-        top, label = crop_and_resize(scores[None], sizes)[0].max(0)
-        if best is None or labels is None:
-            best, labels = top, label
-        else:
-            better = top > best
-            best, labels = (
-                torch.where(better, top, best),
-                torch.where(better, label + start, labels),
-            )
-    assert labels is not None
-    return labels
+    return _label(prediction, sizes, lambda classes, masks, to: to(_vote(classes, masks)))
 
 
 def semantic_map_at_original_size(prediction: Prediction, sizes: Sizes) -> SemanticMap:
     """Official rule for panoptic and instance models: masks are resized, then class scores made."""
-    classes = prediction.class_logits[0].float().softmax(-1)[:, :-1]
-    scores: Tensor | None = None
-    for queries, logits in make_pixels(
-        prediction.mask_embeddings[0].float(), prediction.mask_features[0].float(), sizes
-    ):
-        part = torch.einsum("qk,qthw->kthw", classes[queries], logits.sigmoid())
-        scores = part if scores is None else scores.add_(part)
-    assert scores is not None
-    return SemanticMap(scores.argmax(0).to(torch.int16).cpu().numpy())
+    return _label(prediction, sizes, lambda classes, masks, to: _vote(classes, to(masks)))
+
+
+def _vote(classes: Tensor, masks: Tensor) -> Tensor:
+    """Class probabilities (Q, K) and mask logits (Q, rows, W) -> class scores (K, rows, W)."""
+    return torch.einsum("qk,qrw->krw", classes, masks.sigmoid())
+
+
+def _label(
+    prediction: Prediction, sizes: Sizes, score: Callable[[Tensor, Tensor, Restore], Tensor]
+) -> SemanticMap:
+    """The best class of every pixel; `score` makes class scores of masks at the input's size."""
+    classes = prediction.class_logits[0].float().softmax(-1)[:, :-1]  # (Q, K)
+    embeddings = prediction.mask_embeddings[0].float()
+    features = prediction.mask_features[0].float()  # (T, C, h, w)
+    height, width = sizes.original
+    row = max(classes.shape) * max(width, 4 * features.shape[3])
+    step = max(1, int(STRIP_PIXELS / row * min(1.0, height / sizes.network[0])))
+    labels = np.empty((features.shape[0], height, width), np.int16)
+    for first in range(0, height, step):
+        strip = Strip.of(first, min(first + step, height), sizes, features.shape[2])
+        for frame, maps in zip(labels, features, strict=True):
+            scores = score(classes, strip.masks(embeddings, maps), strip.restore)
+            frame[first : first + step] = scores.argmax(0).to(torch.int16).cpu().numpy()
+    return SemanticMap(labels)
+
+
+class Strip(NamedTuple):
+    """Some rows of the picture, and how they come from the rows of the two smaller sizes."""
+
+    sizes: Sizes
+    from_features: Rows
+    from_input: Rows
+
+    @classmethod
+    def of(cls, first: int, last: int, sizes: Sizes, feature_rows: int) -> Strip:
+        """The rows `first`..`last - 1` of the picture."""
+        from_input = Rows.of(first, last, sizes.network[0], sizes.original[0])
+        from_features = Rows.of(
+            from_input.first, from_input.last + 1, feature_rows, 4 * feature_rows
+        )
+        return cls(sizes, from_features, from_input)
+
+    def masks(self, embeddings: Tensor, features: Tensor) -> Tensor:
+        """Mask logits at the input's size: (Q, C) and (C, h, w) -> (Q, the rows needed, W)."""
+        needed = features[:, self.from_features.first : self.from_features.last + 1]
+        rows = self.from_features.blend(torch.einsum("qc,chw->qhw", embeddings, needed))
+        return resize(rows, (rows.shape[1], 4 * rows.shape[2]))[..., : self.sizes.network[1]]
+
+    def restore(self, maps: Tensor) -> Tensor:
+        """Maps of the input's size, as `masks` gives them -> these rows of the picture."""
+        rows = self.from_input.blend(maps)
+        return resize(rows, (rows.shape[1], self.sizes.original[1]))
+
+
+class Rows(NamedTuple):
+    """Some rows of a map that is resized bilinearly, and the rows of the old map they blend."""
+
+    upper: Tensor
+    lower: Tensor
+    share: Tensor  # of the lower one
+
+    @classmethod
+    def of(cls, first: int, last: int, old: int, new: int) -> Rows:
+        """The rows `first`..`last - 1` of `new`, placed among the `old` as F.interpolate does."""
+        rows = torch.arange(first, last, dtype=torch.float32)
+        places = ((rows + 0.5) * (old / new) - 0.5).clamp(min=0)
+        upper = places.long()
+        return cls(upper, (upper + 1).clamp(max=old - 1), places - upper)
+
+    @property
+    def first(self) -> int:
+        """The first row of the old map that is read."""
+        return int(self.upper[0])
+
+    @property
+    def last(self) -> int:
+        """The last row of the old map that is read."""
+        return int(self.lower[-1])
+
+    def blend(self, maps: Tensor) -> Tensor:
+        """Take the old rows from `first` to `last` (N, rows, W) and give the new ones."""
+        upper, lower = (maps[:, (rows - self.first).to(maps.device)] for rows in self[:2])
+        return upper.lerp_(lower, self.share[:, None].to(maps.device))

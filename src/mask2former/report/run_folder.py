@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mask2former.categories import Categories
+from mask2former.files import replace_text, to_json, with_nan
 from mask2former.render import overlay, side_by_side
 from mask2former.structures import Result
 
@@ -27,8 +28,8 @@ class RunFolder:
     def begin(self, step: int) -> None:
         """Forget figures that a resumed run will write again."""
         kept = [record for record in self.read() if record["step"] <= step]
-        lines = "".join(json.dumps(record) + "\n" for record in kept)
-        (self.path / METRICS_FILE).write_text(lines, encoding="utf-8")
+        lines = "".join(to_json(record) + "\n" for record in kept)
+        replace_text(self.path / METRICS_FILE, lines)
 
     def read(self) -> list[dict[str, Any]]:
         """All figures so far; a last line that a crash cut short is no figure."""
@@ -36,12 +37,12 @@ class RunFolder:
         if not path.exists():
             return []
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [with_nan(json.loads(line)) for line in lines if line.endswith("\n")]
 
     def record(self, step: int, figures: dict[str, Any]) -> None:
         """Add one line of figures."""
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
+            file.write(to_json({"step": step, **figures}) + "\n")
 
     def say(self, line: str) -> None:
         """Add one line to the log."""

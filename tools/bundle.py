@@ -1,6 +1,6 @@
 """Make a bundled model of a run: weights in fp16, figures of the validation split, the licence.
 
-python tools/bundle.py RUN NAME LICENCE DATA_ROOT
+python tools/bundle.py RUN NAME LICENCE DATA_ROOT [key=value ...]
 
 The figures are measured on what is stored, with the settings of the run and its own validation
 split; the data's place on this machine is left out.
@@ -23,11 +23,11 @@ from mask2former.engine.evaluate import evaluate
 MODELS = Path(__file__).parents[1] / "src" / "mask2former" / "models"
 
 
-def bundle(run: Path, name: str, licence: str, root: Path) -> None:
+def bundle(run: Path, name: str, licence: str, root: Path, settings: list[str]) -> None:
     """Store, measure what is stored, and write its card."""
     network, card = load_model(run)
     unset = ("data.root", "data.fold", "model.backbone.weights", "train.threads")
-    config = override_config(card.config, [f"{key}=null" for key in unset])
+    config = override_config(card.config, [*(f"{key}=null" for key in unset), *settings])
     card = replace(card, config=config, licence=licence)
     folder = MODELS / name
     save_model(folder, network, card, torch.float16)
@@ -46,4 +46,4 @@ def bundle(run: Path, name: str, licence: str, root: Path) -> None:
 
 
 if __name__ == "__main__":
-    bundle(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    bundle(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]), sys.argv[5:])

@@ -14,10 +14,11 @@ from PIL import Image
 
 from mask2former import __version__, cli
 from mask2former.categories import Categories
-from mask2former.config import Data, load_config, recipe_names
+from mask2former.config import Data, load_config
 from mask2former.data import Dataset, Shapes
 from mask2former.engine import train as training
 from mask2former.engine.evaluate import Report
+from mask2former.recipe_tree import recipe_names
 
 COMMANDS = ("predict", "train", "evaluate", "models", "recipes")
 

@@ -18,8 +18,8 @@ from mask2former.config import (
     load_config,
     override_config,
     parse_config,
-    recipe_names,
 )
+from mask2former.recipe_tree import recipe_names
 
 
 def write(folder: Path, name: str, text: str) -> str:

@@ -192,7 +192,8 @@ def recipes() -> None:
     """List the recipes that ship with the package."""
     from rich.table import Table
 
-    from mask2former.config import load_config, recipe_names
+    from mask2former.config import load_config
+    from mask2former.recipe_tree import recipe_names
 
     table = Table("recipe", "task", "backbone", "steps", "batch")
     for name in recipe_names():

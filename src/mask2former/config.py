@@ -1,16 +1,12 @@
-"""The one typed tree of settings: YAML recipes, `extends`, dotted overrides."""
+"""The one typed tree of settings."""
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -20,6 +16,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+
+from mask2former.recipe_tree import DEFAULT_KIND, merge, nearest, read_overrides, read_recipe
 
 Task = Literal["semantic", "instance", "panoptic"]
 SplitName = Literal["train", "val"]
@@ -33,10 +31,6 @@ class Settings(BaseModel):
     """A frozen branch of the tree; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-DEFAULT_KIND = {"backbone": "timm", "pixel_decoder": "msdeformattn", "augmentation": "lsj"}
-"""The branches that come in variants, and the variant of one that names no `kind`."""
 
 
 def _kind(branch: str) -> Discriminator:
@@ -303,14 +297,14 @@ def load_config(recipe: str, overrides: Iterable[str] = ()) -> Config:
 
     Raises ValueError with the key and the nearest known one where something does not fit.
     """
-    return parse_config(_merge(_read_recipe(recipe), _read_overrides(overrides)), recipe)
+    return parse_config(merge(read_recipe(recipe), read_overrides(overrides)), recipe)
 
 
 def override_config(config: Config, overrides: Sequence[str]) -> Config:
     """Change dotted keys of a resolved tree."""
     if not overrides:
         return config
-    tree = _merge(config.model_dump(mode="json"), _read_overrides(overrides))
+    tree = merge(config.model_dump(mode="json"), read_overrides(overrides))
     return parse_config(tree, "the command line")
 
 
@@ -322,109 +316,13 @@ def parse_config(tree: dict, source: str) -> Config:
         raise ValueError(f"{source}: {_explain(error)}") from None
 
 
-def recipe_names() -> list[str]:
-    """The bundled recipes; a name with an underscore is only a base of others."""
-    return sorted(name for name in _find_recipes() if "/_" not in name)
-
-
-def _find_recipes() -> dict[str, Traversable]:
-    root = resources.files("mask2former") / "recipes"
-    found: dict[str, Traversable] = {}
-    folders = [(root, "")]
-    while folders:
-        folder, prefix = folders.pop()
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                folders.append((entry, f"{prefix}{entry.name}/"))
-            elif entry.name.endswith(".yaml"):
-                found[prefix + entry.name.removesuffix(".yaml")] = entry
-    return found
-
-
-def _read_recipe(recipe: str, above: tuple[str, ...] = ()) -> dict:
-    """The tree of a recipe and all it extends; `above` are the recipes that extend this one."""
-    if recipe in above:
-        raise ValueError(f"{recipe}: the recipes extend each other in a circle")
-    path = Path(recipe)
-    source: Traversable | Path
-    if path.suffix in {".yaml", ".yml"}:
-        if not path.is_file():
-            raise ValueError(f"no recipe file {path}")
-        source = path
-    else:
-        bundled = _find_recipes()
-        if recipe not in bundled:
-            raise ValueError(
-                f"no recipe '{recipe}'{_nearest(recipe, bundled)}; "
-                "`mask2former recipes` lists them, and a path to a .yaml file works too"
-            )
-        source = bundled[recipe]
-    try:
-        tree = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{recipe}: not a YAML file ({error})") from None
-    if not isinstance(tree, dict):
-        raise ValueError(f"{recipe}: a recipe is a mapping of settings")
-    base = tree.pop("extends", None)
-    if base is None:
-        return tree
-    if str(base).endswith((".yaml", ".yml")):  # a neighbour of the file that names it
-        base = (path.parent / base).resolve()
-    return _merge(_read_recipe(str(base), (*above, recipe)), tree)
-
-
-def _merge(base: dict, change: dict) -> dict:
-    """Lay one tree over another. A variant of another `kind` replaces the old branch whole."""
-    merged = dict(base)
-    for key, value in change.items():
-        old = merged.get(key)
-        if (
-            isinstance(value, dict)
-            and isinstance(old, dict)
-            and not _is_other_kind(key, old, value)
-        ):
-            merged[key] = _merge(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _is_other_kind(branch: str, old: dict, new: dict) -> bool:
-    if branch not in DEFAULT_KIND:
-        return False
-    kind = old.get("kind", DEFAULT_KIND[branch])
-    return new.get("kind", kind) != kind
-
-
-def _read_overrides(overrides: Iterable[str]) -> dict:
-    """The tree that dotted overrides spell, so that their order does not matter to `_merge`."""
-    tree: dict = {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ValueError(f"'{override}' is no setting; write key=value, as in train.steps=100")
-        *branches, leaf = key.strip().split(".")
-        place = tree
-        for branch in branches:
-            place = place.setdefault(branch, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"'{key}': '{branch}' is set to a value before")
-        try:
-            place[leaf] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ValueError(
-                f"'{override}': the value is no YAML; quote text with : or ["
-            ) from None
-    return tree
-
-
 def _explain(error: ValidationError) -> str:
     """One sentence of pydantic's report, with the nearest key where one is unknown."""
     first = error.errors()[0]
     where, siblings = _locate(first["loc"])
     match first["type"]:
         case "extra_forbidden":
-            return f"unknown setting '{where}'{_nearest(where.rpartition('.')[2], siblings)}"
+            return f"unknown setting '{where}'{nearest(where.rpartition('.')[2], siblings)}"
         case "union_tag_invalid":
             known = first["ctx"]["expected_tags"]
             return f"{where}: there is no kind '{first['ctx']['tag']}'; choose {known}"
@@ -461,11 +359,6 @@ def _variants(union: Any) -> dict[Any, Any]:
         for note in getattr(member, "__metadata__", ())
         if isinstance(note, Tag)
     }
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def dump_config(config: Config) -> dict:

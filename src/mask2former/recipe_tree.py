@@ -1,0 +1,116 @@
+"""Settings as plain trees, before they are checked: YAML recipes, `extends`, dotted overrides."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import yaml
+
+DEFAULT_KIND = {"backbone": "timm", "pixel_decoder": "msdeformattn", "augmentation": "lsj"}
+"""The branches that come in variants, and the variant of one that names no `kind`."""
+
+
+def recipe_names() -> list[str]:
+    """The bundled recipes; a name with an underscore is only a base of others."""
+    return sorted(name for name in _find_recipes() if "/_" not in name)
+
+
+def _find_recipes() -> dict[str, Traversable]:
+    root = resources.files("mask2former") / "recipes"
+    found: dict[str, Traversable] = {}
+    folders = [(root, "")]
+    while folders:
+        folder, prefix = folders.pop()
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                folders.append((entry, f"{prefix}{entry.name}/"))
+            elif entry.name.endswith(".yaml"):
+                found[prefix + entry.name.removesuffix(".yaml")] = entry
+    return found
+
+
+def read_recipe(recipe: str, above: tuple[str, ...] = ()) -> dict:
+    """The tree of a recipe and all it extends; `above` are the recipes that extend this one."""
+    if recipe in above:
+        raise ValueError(f"{recipe}: the recipes extend each other in a circle")
+    path = Path(recipe)
+    source: Traversable | Path
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise ValueError(f"no recipe file {path}")
+        source = path
+    else:
+        bundled = _find_recipes()
+        if recipe not in bundled:
+            raise ValueError(
+                f"no recipe '{recipe}'{nearest(recipe, bundled)}; "
+                "`mask2former recipes` lists them, and a path to a .yaml file works too"
+            )
+        source = bundled[recipe]
+    try:
+        tree = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{recipe}: not a YAML file ({error})") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{recipe}: a recipe is a mapping of settings")
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    if str(base).endswith((".yaml", ".yml")):  # a neighbour of the file that names it
+        base = (path.parent / base).resolve()
+    return merge(read_recipe(str(base), (*above, recipe)), tree)
+
+
+def merge(base: dict, change: dict) -> dict:
+    """Lay one tree over another. A variant of another `kind` replaces the old branch whole."""
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        if (
+            isinstance(value, dict)
+            and isinstance(old, dict)
+            and not _is_other_kind(key, old, value)
+        ):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _is_other_kind(branch: str, old: dict, new: dict) -> bool:
+    if branch not in DEFAULT_KIND:
+        return False
+    kind = old.get("kind", DEFAULT_KIND[branch])
+    return new.get("kind", kind) != kind
+
+
+def read_overrides(overrides: Iterable[str]) -> dict:
+    """The tree that dotted overrides spell, so that their order does not matter to `merge`."""
+    tree: dict = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ValueError(f"'{override}' is no setting; write key=value, as in train.steps=100")
+        *branches, leaf = key.strip().split(".")
+        place = tree
+        for branch in branches:
+            place = place.setdefault(branch, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"'{key}': '{branch}' is set to a value before")
+        try:
+            place[leaf] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(
+                f"'{override}': the value is no YAML; quote text with : or ["
+            ) from None
+    return tree
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of an error sentence that offers the known word most like a mistaken one."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -10,6 +10,8 @@ from functools import cached_property
 from importlib import resources
 from typing import Any
 
+from mask2former.faults import excerpt, shorten
+
 Color = tuple[int, int, int]
 
 
@@ -33,7 +35,9 @@ class Categories(Sequence[Category]):
         ids = [category.id for category in self._items]
         twice = sorted({i for i in ids if ids.count(i) > 1})
         if twice:
-            raise ValueError(f"category ids must be unique, but {twice} occur more than once")
+            raise ValueError(
+                f"category ids must be unique, but {excerpt(twice)} occur more than once"
+            )
 
     def __getitem__(self, label: int) -> Category:  # pyrefly: ignore[bad-override]
         return self._items[label]
@@ -75,6 +79,8 @@ class Categories(Sequence[Category]):
 
         Raises ValueError that names the entry where one is no class.
         """
+        if not isinstance(entries, list | tuple):
+            raise ValueError(f"the classes are {excerpt(entries)}, not a list")
         return cls(_read_entry(entry, position) for position, entry in enumerate(entries))
 
     def in_order_of(self, wanted: Categories) -> Categories:
@@ -115,18 +121,24 @@ def distinct_color(position: int) -> Color:
 
 def _read_entry(entry: Any, position: int) -> Category:
     match entry:
-        case {"id": int() as number, "name": str() | int() as name}:
+        case {"id": int() as number, "name": str() | int() as name} if not isinstance(number, bool):
             pass
         case _:
             raise ValueError(
-                f'class {position} of the list is {entry!r}; write {{"id": 0, "name": "road"}}'
+                f"class {position} of the list is {excerpt(entry)}; "
+                'write {"id": 0, "name": "road"}'
             )
     color = entry.get("color")
+    is_thing = entry.get("is_thing", entry.get("isthing", True))
+    if is_thing not in (False, True):
+        raise ValueError(
+            f"class {position} of the list: isthing is {excerpt(is_thing)}, not 0 or 1"
+        )
     return Category(
         id=number,
         name=str(name),
         color=distinct_color(position) if color is None else _as_color(color, position),
-        is_thing=bool(entry.get("is_thing", entry.get("isthing", True))),
+        is_thing=bool(is_thing),
     )
 
 
@@ -135,9 +147,11 @@ def _as_color(value: Any, position: int) -> Color:
         case [int() as red, int() as green, int() as blue] if all(0 <= c <= 255 for c in value):
             return red, green, blue
     raise ValueError(
-        f"class {position} of the list: the colour {value!r} is no [red, green, blue] of 0..255"
+        f"class {position} of the list: the colour {excerpt(value)} is no [red, green, blue] "
+        "of 0..255"
     )
 
 
 def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    shown = ", ".join(shorten(name, 30) for name in names[:5])
+    return shown + (", ..." if len(names) > 5 else "")

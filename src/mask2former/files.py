@@ -4,26 +4,45 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mask2former import rle
 from mask2former.categories import Categories
+from mask2former.faults import naming
 from mask2former.structures import IGNORE, Instances, Panoptic, Segment
+from mask2former.writing import replace_file, replace_text
 
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+PICTURE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
+    | {".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)
 """The endings, in lower case, by which a folder's pictures are told from its other files."""
+
+LARGEST = 2**30
+"""Pixels of the largest picture that is read: 32,768 x 32,768, of which an RGB copy is 3 GB."""
+
+_opening = threading.Lock()
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture as RGB, uint8 (H, W, 3), as `as_rgb` has it."""
+    """Read a picture as RGB, uint8 (H, W, 3), as `as_rgb` has it; of an animation, the first."""
     with _opened(path) as image:
         return as_rgb(image, path)
+
+
+def count_frames(path: str | Path) -> int:
+    """How many pictures a file holds: more than one in animations and stacks of pages."""
+    with _opened(path) as image:
+        # MPO is a photograph whose further frames are previews or the other eye's view.
+        return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
 def as_rgb(image: Image.Image, name: str | Path) -> np.ndarray:
@@ -31,7 +50,8 @@ def as_rgb(image: Image.Image, name: str | Path) -> np.ndarray:
 
     Transparency is laid on white; 16-bit grey is scaled by its full range, so that 65535 is 255.
     """
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # or it would be copied for nothing
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image) // 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
@@ -40,7 +60,7 @@ def as_rgb(image: Image.Image, name: str | Path) -> np.ndarray:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_label_map(path: str | Path) -> np.ndarray:
@@ -58,7 +78,10 @@ def read_label_map(path: str | Path) -> np.ndarray:
 
 def read_panoptic_ids(path: str | Path) -> np.ndarray:
     """Read a COCO panoptic PNG as segment ids, int32 (H, W): id = R + 256 G + 65536 B."""
-    red, green, blue = np.moveaxis(read_image(path).astype(np.int32), -1, 0)
+    with _opened(path) as image:
+        if image.mode not in ("RGB", "RGBA"):
+            raise ValueError(f"{path}: ids are stored as RGB colours, but this is {image.mode}")
+        red, green, blue = np.moveaxis(np.array(image, np.int32), -1, 0)[:3]
     return red | green << 8 | blue << 16
 
 
@@ -68,7 +91,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         document = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from error
     match document:
         case dict():
@@ -91,18 +114,6 @@ def with_nan(figures: Any) -> Any:
         case list():
             return [with_nan(value) for value in figures]
     return figures
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside and rename, so that a file is either the old one or whole."""
-    beside = path.with_name(f".{path.name}.part")
-    write(beside)
-    beside.replace(path)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """`replace_file` for text, in UTF-8."""
-    replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def write_label_map(path: str | Path, labels: np.ndarray) -> None:
@@ -164,6 +175,14 @@ def write_coco(
     return _write_coco_json(Path(path), images, annotations, categories)
 
 
+def coco_categories(categories: Categories) -> list[dict[str, Any]]:
+    """The `categories` of a COCO file."""
+    return [
+        {"id": c.id, "name": c.name, "isthing": int(c.is_thing), "color": list(c.color)}
+        for c in categories
+    ]
+
+
 def _finite(value: Any) -> Any:
     match value:
         case float() if not math.isfinite(value):
@@ -179,21 +198,44 @@ def _finite(value: Any) -> Any:
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     """Open a picture and name the file in whatever goes wrong while its pixels are read."""
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), _open(path) as image:
             image.load()
             yield image
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: there is no such file") from error
+        link = ", which its link names" if Path(path).is_symlink() else ""
+        raise ValueError(f"{path}: there is no such file{link}") from error
     except UnidentifiedImageError as error:
         empty = Path(path).stat().st_size == 0
         raise ValueError(f"{path}: {'is empty' if empty else 'is not a picture'}") from error
-    except (OSError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: the picture cannot be read ({error})") from error
+    except MemoryError:
+        raise
+    except ValueError as error:
+        raise ValueError(naming(path, str(error))) from error
+    except Exception as error:  # broken files make the decoders stumble over anything
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path}: the picture cannot be read ({reason})") from error
+
+
+def _open(path: str | Path) -> Image.Image:
+    """Open a picture of any size up to `LARGEST`; Pillow takes far smaller ones for attacks."""
+    with _opening:
+        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = theirs
+    if image.width * image.height > LARGEST:
+        image.close()
+        raise ValueError(
+            f"{path}: {image.width} x {image.height} pixels are more than can be read at once; "
+            "cut the picture into parts"
+        )
+    return image
 
 
 def _write_png(path: str | Path, pixels: np.ndarray) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, format="PNG")
+    picture = Image.fromarray(pixels)
+    replace_file(Path(path), lambda beside: picture.save(beside, format="PNG"))
 
 
 def _as_colors(ids: np.ndarray) -> np.ndarray:
@@ -227,11 +269,7 @@ def _write_coco_json(
     document = {
         "images": images,
         "annotations": annotations,
-        "categories": [
-            {"id": c.id, "name": c.name, "isthing": int(c.is_thing), "color": list(c.color)}
-            for c in categories
-        ],
+        "categories": coco_categories(categories),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, to_json(document))
     return path

@@ -29,9 +29,14 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def sample(maps: Tensor, points: Tensor) -> Tensor:
-    """Read (N, C, H, W) maps at (N, P, 2) points (x, y in 0..1): (N, C, P). Zero outside."""
-    grid = (2 * points - 1).unsqueeze(1).to(maps.dtype)
-    return F.grid_sample(maps, grid, mode="bilinear", align_corners=False).squeeze(2)
+    """Read (N, C, H, W) maps at (N, P, 2) points (x, y in 0..1): (N, C, P). Zero outside.
+
+    Half-precision maps are read in the precision of the points: rounded places are other pixels.
+    """
+    exact = torch.promote_types(maps.dtype, points.dtype)
+    grid = (2 * points - 1).unsqueeze(1).to(exact)
+    samples = F.grid_sample(maps.to(exact), grid, mode="bilinear", align_corners=False)
+    return samples.squeeze(2).to(maps.dtype)
 
 
 def sample_ids(ids: Tensor, objects: Tensor, points: Tensor) -> Tensor:

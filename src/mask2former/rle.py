@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 from hotcoco import mask as coco_mask
 
+from mask2former.faults import excerpt
+
 Rle = dict[str, Any]
 """`{"size": [height, width], "counts": str}`, as it stands in a COCO file."""
+FAR = 1e9
+"""No coordinate of an annotation is farther from its picture than so many pixels."""
 
 
 def encode(mask: np.ndarray) -> Rle:
@@ -40,6 +44,12 @@ def side_by_side(frames: np.ndarray) -> np.ndarray:
     return frames.transpose(1, 0, 2).reshape(frames.shape[1], -1)
 
 
+def mean_area(mask: np.ndarray) -> float:
+    """The pixels of one object's mask (T, H, W) in a frame, over the frames that show it."""
+    areas = np.count_nonzero(mask, axis=(1, 2))
+    return float(areas.sum() / max(np.count_nonzero(areas), 1))
+
+
 def decode(rle: Rle) -> np.ndarray:
     """Decode to a bool mask (H, W)."""
     return coco_mask.decode(rle).astype(bool)
@@ -64,36 +74,55 @@ def from_annotation(segmentation: Any, height: int, width: int) -> Rle:
     """
     if isinstance(segmentation, Mapping):
         return _from_runs(segmentation, height, width)
+    # One call a polygon: a list whose first part has four numbers would be read as boxes.
+    polygons = [coco_mask.fr_poly(list(part), height, width) for part in _polygons_of(segmentation)]
+    return _with_text(coco_mask.merge(polygons))
+
+
+def may_cover(segmentation: Any, height: int, width: int) -> bool:
+    """Whether the `segmentation` of an annotation has an area in its picture, before it is drawn.
+
+    A polygon is asked for its box only, so that all of a large data set are soon checked. Raises
+    ValueError as `from_annotation` does.
+    """
+    if isinstance(segmentation, Mapping):
+        return area(_from_runs(segmentation, height, width)) > 0
+    return any(
+        min(xs) < max(xs) > 0 and min(ys) < max(ys) > 0 and min(xs) < width and min(ys) < height
+        for xs, ys in ((part[::2], part[1::2]) for part in _polygons_of(segmentation))
+    )
+
+
+def _polygons_of(segmentation: Any) -> Sequence[Sequence[float]]:
     if isinstance(segmentation, Sequence) and len(segmentation) > 0:
         parts = [segmentation] if isinstance(segmentation[0], Real) else segmentation
         if all(_is_polygon(part) for part in parts):
-            # One call a polygon: a list whose first part has four numbers would be read as boxes.
-            polygons = [coco_mask.fr_poly(list(part), height, width) for part in parts]
-            return _with_text(coco_mask.merge(polygons))
+            return parts
     raise ValueError(
-        f"segmentation {_excerpt(segmentation)} is neither a list of polygons (three points or"
+        f"segmentation {excerpt(segmentation)} is neither a list of polygons (three points or"
         ' more, [x, y, x, y, ...]) nor {"size": [height, width], "counts": ...}'
     )
 
 
 def _from_runs(runs: Mapping, height: int, width: int) -> Rle:
-    if "counts" not in runs or list(runs.get("size", ())) != [height, width]:
+    size = runs.get("size")
+    if "counts" not in runs or not isinstance(size, Sequence) or list(size) != [height, width]:
         raise ValueError(
-            f'segmentation {_excerpt(runs)} needs "counts" and the "size" of its picture,'
+            f'segmentation {excerpt(runs)} needs "counts" and the "size" of its picture,'
             f" [{height}, {width}]"
         )
     counts = runs["counts"]
     try:
         if isinstance(counts, str | bytes):
-            rle = _with_text(runs)
+            rle = _with_text({"size": [height, width], "counts": counts})
             coco_mask.area(rle)  # raises if the runs leave the picture
             return rle
         counts = [int(count) for count in counts]
         if min(counts, default=0) < 0 or sum(counts) != height * width:
             raise ValueError(f"they do not add up to {height} x {width} pixels")
         return _compress(counts, height, width)
-    except (TypeError, ValueError) as fault:
-        raise ValueError(f"segmentation {_excerpt(runs)} has broken counts: {fault}") from fault
+    except (TypeError, ValueError, OverflowError) as fault:
+        raise ValueError(f"segmentation {excerpt(runs)} has broken counts: {fault}") from fault
 
 
 def _is_polygon(part: object) -> bool:
@@ -101,7 +130,8 @@ def _is_polygon(part: object) -> bool:
         isinstance(part, Sequence)
         and len(part) >= 6
         and len(part) % 2 == 0
-        and all(isinstance(number, Real) for number in part)
+        # asking for Real is slow; no comparison holds for NaN
+        and all(isinstance(n, int | float | np.number) and -FAR <= n <= FAR for n in part)
     )
 
 
@@ -116,8 +146,3 @@ def _with_text(rle: Mapping) -> Rle:
         "size": list(rle["size"]),
         "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
     }
-
-
-def _excerpt(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

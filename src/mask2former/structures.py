@@ -171,3 +171,4 @@ class Truth:
     instances: list[TrueInstance] | None = None
     panoptic: np.ndarray | None = None  # (H, W) int32, 0 = void
     segments: list[TrueSegment] = field(default_factory=list)
+    void: np.ndarray | None = None  # (H, W) bool: of no class, where detections are forgiven

@@ -125,11 +125,17 @@ IMAGE = {"id": 1, "file_name": "a.png", "height": 6, "width": 8}
         ({"annotations": [annotation(image_id=2)]}, "annotation 1 is of image 2"),
         ({"annotations": [annotation(category_id=8)]}, "annotation 1 .* unknown category 8"),
         ({"annotations": [annotation(), annotation()]}, "annotation id 1 occurs more than once"),
-        ({"annotations": [annotation(segmentation="x")]}, "annotation 1 has neither polygons"),
-        ({"annotations": [annotation(segmentation=[[1, 2, 3]])]}, "odd number of coordinates"),
+        (
+            {"annotations": [annotation(segmentation="x")]},
+            "annotation 1: .* neither a list of polygons",
+        ),
+        (
+            {"annotations": [annotation(segmentation=[[1, 2, 3]])]},
+            "annotation 1: .* neither a list of polygons",
+        ),
         (
             {"annotations": [annotation(segmentation={"size": [2, 2], "counts": [4]})]},
-            "annotation 1 has a mask of 2 x 2",
+            r"annotation 1: .* needs .* the \"size\" of its picture",
         ),
     ],
 )
@@ -139,11 +145,24 @@ def test_broken_annotations_are_named(tmp_path: Path, changes: dict, message: st
     assert "set.json" in str(caught.value)
 
 
-def test_broken_mask_is_named_when_it_is_read(tmp_path: Path) -> None:
+def test_broken_mask_is_named_at_once(tmp_path: Path) -> None:
     broken = annotation(id=5, segmentation={"size": [6, 8], "counts": [3]})
-    dataset = CocoInstances(tmp_path, write_set(tmp_path, annotations=[broken]))
-    with pytest.raises(ValueError, match=r"set\.json: annotation 5"):
-        dataset.sample(0)
+    with pytest.raises(ValueError, match=r"set\.json: annotation 5: .* broken counts"):
+        CocoInstances(tmp_path, write_set(tmp_path, annotations=[broken]))
+
+
+def test_what_covers_no_pixel_is_left_out_and_noted(tmp_path: Path) -> None:
+    outside, line = [[20, 20, 24, 20, 24, 24]], [[2, 2, 2, 2, 2, 2]]
+    shapes = (annotation()["segmentation"], outside, line, {"size": [6, 8], "counts": [48]})
+    entries = [annotation(id=n, segmentation=shape) for n, shape in enumerate(shapes)]
+    path = write_set(tmp_path, annotations=entries)
+    dataset = CocoInstances(tmp_path, path)
+    assert len(dataset.truth(0).instances or []) == 1
+    [note] = dataset.select([0]).notes
+    assert note.startswith(f"{path}: 3 of 4 annotations have no area inside their picture")
+    assert note.endswith("the first is annotation 1")
+    with pytest.raises(ValueError, match="none of its 3 annotations covers a pixel"):
+        CocoInstances(tmp_path, write_set(tmp_path, annotations=entries[1:]))
 
 
 def test_picture_of_another_size_is_named(tmp_path: Path) -> None:

@@ -102,5 +102,5 @@ def test_pictures_without_labels_are_counted(tmp_path: Path) -> None:
 
 
 def test_empty_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no picture found"):
+    with pytest.raises(ValueError, match="there is no such folder"):
         LabelMaps(tmp_path / "images", tmp_path / "labels", TWO)

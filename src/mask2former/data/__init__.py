@@ -1,5 +1,6 @@
 """Read annotated pictures in the field's formats and turn them into training batches."""
 
+from mask2former.data.cityscapes import Cityscapes
 from mask2former.data.coco import CocoInstances
 from mask2former.data.dataset import Cached, Dataset, Subset
 from mask2former.data.loader import InfiniteSampler, collate, training_loader
@@ -7,9 +8,11 @@ from mask2former.data.panoptic import CocoPanoptic
 from mask2former.data.semantic import LabelMaps
 from mask2former.data.shapes import Shapes
 from mask2former.data.transforms import large_scale_jitter, resize_and_crop, resize_only
+from mask2former.data.video import YouTubeVIS
 
 __all__ = [
     "Cached",
+    "Cityscapes",
     "CocoInstances",
     "CocoPanoptic",
     "Dataset",
@@ -17,6 +20,7 @@ __all__ = [
     "LabelMaps",
     "Shapes",
     "Subset",
+    "YouTubeVIS",
     "collate",
     "large_scale_jitter",
     "resize_and_crop",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +12,9 @@ import numpy as np
 from mask2former import rle
 from mask2former.categories import Categories
 from mask2former.data.dataset import Dataset, as_sample, check_files_exist
-from mask2former.files import read_image, read_json
+from mask2former.data.entries import Entry, check_unique, demand, label_of, section
+from mask2former.files import LARGEST, read_image, read_json
 from mask2former.structures import Sample, TrueInstance, Truth
-
-Entry = dict[str, Any]
 
 
 class Picture(NamedTuple):
@@ -41,7 +40,7 @@ class CocoInstances(Dataset):
         self.annotations = path
         self.categories = read_categories(document, path, categories)
         self._pictures = read_pictures(document, Path(images), path)
-        self._objects = _pack_objects(document, self._pictures, self.categories, path)
+        self._objects, self.notes = _pack_objects(document, self._pictures, self.categories, path)
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -49,10 +48,11 @@ class CocoInstances(Dataset):
     def file(self, index: int) -> Path:
         return self._pictures[index].file
 
+    def image(self, index: int) -> np.ndarray:
+        return read_picture(self._pictures[index], self.annotations)
+
     def sample(self, index: int) -> Sample:
-        picture = self._pictures[index]
-        image = read_image(picture.file)
-        check_size(picture, image, self.annotations)
+        picture, image = self._pictures[index], self.image(index)
         objects = [found for found in self._instances(index) if not found.is_crowd]
         layers, kept = paint_layers([found.rle for found in objects], picture.size)
         labels = [objects[k].label for k in kept]
@@ -62,17 +62,12 @@ class CocoInstances(Dataset):
         return Truth(self._pictures[index].size, instances=list(self._instances(index)))
 
     def _instances(self, index: int) -> Iterator[TrueInstance]:
-        height, width = self._pictures[index].size
         for number, label, area, is_crowd, shape in json.loads(self._objects[index]):
-            if isinstance(shape, list):  # lines and points have no area: they are not masks
-                shape = [polygon for polygon in shape if len(polygon) >= 6]
-            if not shape:
-                continue
-            try:
-                mask = rle.from_annotation(shape, height, width)
-            except ValueError as error:
-                raise ValueError(f"{self.annotations}: annotation {number}: {error}") from error
-            yield TrueInstance(mask, label, rle.area(mask) if area is None else area, is_crowd)
+            name = f"{self.annotations}: annotation {number}"
+            mask = read_mask(shape, self._pictures[index].size, name)
+            if mask is not None:
+                area = rle.area(mask) if area is None else area
+                yield TrueInstance(mask, label, area, is_crowd)
 
 
 def read_categories(document: Entry, path: Path, wanted: Categories | None = None) -> Categories:
@@ -92,36 +87,23 @@ def read_pictures(document: Entry, folder: Path, path: Path) -> list[Picture]:
     pictures = []
     for entry in section(document, "images", path):
         demand(entry, ("id", "file_name", "height", "width"), "an image", path)
-        size = int(entry["height"]), int(entry["width"])
+        size = entry["height"], entry["width"]
+        if size[0] * size[1] > LARGEST:
+            raise ValueError(
+                f"{path}: image {entry['id']} is said to be {size[1]} x {size[0]} pixels, more "
+                "than can be read; mend its height and width"
+            )
         pictures.append(Picture(entry["id"], folder / entry["file_name"], size))
     check_unique((picture.id for picture in pictures), "image", path)
     check_files_exist((picture.file for picture in pictures), path)
     return pictures
 
 
-def section(document: Entry, key: str, path: Path) -> list[Entry]:
-    """The list of objects under `key`."""
-    entries = document.get(key)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(f"{path}: a COCO file needs a list of objects under '{key}'")
-    return entries
-
-
-def demand(entry: Entry, keys: Sequence[str], what: str, path: Path) -> None:
-    """Raise a ValueError if one of `keys` is missing."""
-    missing = [key for key in keys if key not in entry]
-    if missing:
-        name = f"{what} (id {entry['id']})" if "id" in entry else what
-        raise ValueError(f"{path}: {name} has no '{missing[0]}'")
-
-
-def check_unique(ids: Iterable[int], what: str, path: Path) -> None:
-    """Raise a ValueError that names the first id that occurs twice."""
-    seen = set()
-    for number in ids:
-        if number in seen:
-            raise ValueError(f"{path}: {what} id {number} occurs more than once")
-        seen.add(number)
+def read_picture(picture: Picture, path: Path) -> np.ndarray:
+    """The pixels (H, W, 3) of a picture, if it is as large as its annotation in `path` says."""
+    image = read_image(picture.file)
+    check_size(picture, image, path)
+    return image
 
 
 def check_size(picture: Picture, pixels: np.ndarray, path: Path) -> None:
@@ -129,6 +111,36 @@ def check_size(picture: Picture, pixels: np.ndarray, path: Path) -> None:
     if pixels.shape[:2] != picture.size:
         found, said = (f"{width} x {height}" for height, width in (pixels.shape[:2], picture.size))
         raise ValueError(f"{picture.file}: the file is {found} pixels, but {path} says {said}")
+
+
+def check_shape(shape: Any, size: tuple[int, int], name: str) -> bool:
+    """Whether a `segmentation` may cover a pixel; ValueError where it has no form that can be read.
+
+    `name` is whose it is.
+    """
+    try:
+        shape = _without_lines(shape)
+        return shape != [] and rle.may_cover(shape, *size)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def read_mask(shape: Any, size: tuple[int, int], name: str) -> dict | None:
+    """The run-length encoding of a `segmentation`; None where it has no area."""
+    shape = _without_lines(shape)
+    if not shape:
+        return None
+    try:
+        return rle.from_annotation(shape, *size)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _without_lines(shape: Any) -> Any:
+    """Polygons without those of one or two points: they have no area, and so are no masks."""
+    if not isinstance(shape, list):
+        return shape
+    return [part for part in shape if not (isinstance(part, list) and len(part) in (0, 2, 4))]
 
 
 def paint_layers(masks: Sequence[dict], size: tuple[int, int]) -> tuple[np.ndarray, list[int]]:
@@ -156,11 +168,12 @@ def paint_layers(masks: Sequence[dict], size: tuple[int, int]) -> tuple[np.ndarr
 
 def _pack_objects(
     document: Entry, pictures: list[Picture], categories: Categories, path: Path
-) -> list[bytes]:
-    """Check `annotations` and store, for each picture, its objects as a line of JSON."""
+) -> tuple[list[bytes], list[str]]:
+    """Check `annotations` and store, for each picture, its objects as a line of JSON; and notes."""
     entries = section(document, "annotations", path)
     number_of = {picture.id: number for number, picture in enumerate(pictures)}
     objects: list[list] = [[] for _ in pictures]
+    empty: list[int] = []
     for entry in entries:
         demand(entry, ("id", "image_id", "category_id", "segmentation"), "an annotation", path)
         name = f"{path}: annotation {entry['id']}"
@@ -169,24 +182,24 @@ def _pack_objects(
             raise ValueError(
                 f"{name} is of image {entry['image_id']}, which 'images' does not list"
             )
-        label = categories.label_of.get(entry["category_id"])
-        if label is None:
-            raise ValueError(f"{name} is of the unknown category {entry['category_id']}")
-        is_crowd = bool(entry.get("iscrowd", 0))
+        label = label_of(entry, categories, name)
         shape = entry["segmentation"]
-        _check_shape(shape, pictures[number].size, name)
-        objects[number].append((entry["id"], label, entry.get("area"), is_crowd, shape))
+        if check_shape(shape, pictures[number].size, name):
+            is_crowd = bool(entry.get("iscrowd", 0))
+            objects[number].append((entry["id"], label, entry.get("area"), is_crowd, shape))
+        else:
+            empty.append(entry["id"])
     check_unique((entry["id"] for entry in entries), "annotation", path)
-    return [json.dumps(found).encode() for found in objects]
+    return [json.dumps(found).encode() for found in objects], _note_empty(empty, len(entries), path)
 
 
-def _check_shape(shape: Any, size: tuple[int, int], name: str) -> None:
-    match shape:
-        case {"size": [height, width], "counts": str() | list()}:
-            if (height, width) != size:
-                raise ValueError(f"{name} has a mask of {width} x {height} in another size's image")
-        case list() if all(isinstance(polygon, list) for polygon in shape):
-            if any(len(polygon) % 2 for polygon in shape):
-                raise ValueError(f"{name} has a polygon with an odd number of coordinates")
-        case _:
-            raise ValueError(f"{name} has neither polygons nor a run-length encoding")
+def _note_empty(empty: list[int], count: int, path: Path) -> list[str]:
+    if not empty:
+        return []
+    if len(empty) == count:
+        raise ValueError(
+            f"{path}: none of its {count} annotations covers a pixel of its picture; are these "
+            "boxes or points without masks?"
+        )
+    note = f"{path}: {len(empty)} of {count} annotations have no area inside their picture and are"
+    return [f"{note} left out, the first is annotation {empty[0]}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ import torch
 from torchvision import tv_tensors
 
 from mask2former.categories import Categories
+from mask2former.faults import shorten
 from mask2former.files import read_image
 from mask2former.structures import Sample, Truth
 
@@ -19,6 +21,12 @@ class Dataset(Protocol):
     """Annotated pictures of one format; nothing but file names and annotations is held."""
 
     categories: Categories
+    notes: Sequence[str] = ()
+    """What a person should know of annotations that are passed over, a sentence each."""
+    is_labelled: bool = True
+    """Whether there is any truth; a benchmark's validation set may keep it to its server."""
+    varies: bool = False
+    """Whether `sample` draws anew with every call, so that nobody may keep what it gave."""
 
     def __len__(self) -> int: ...
 
@@ -50,6 +58,9 @@ class Subset(Dataset):
         self.dataset = dataset
         self.indices = tuple(indices)
         self.categories = dataset.categories
+        self.notes = dataset.notes
+        self.is_labelled = dataset.is_labelled
+        self.varies = dataset.varies
         outside = [i for i in self.indices if not 0 <= i < len(dataset)]
         if outside:
             raise ValueError(f"picture numbers {outside[:5]} are not in 0..{len(dataset) - 1}")
@@ -71,7 +82,7 @@ class Subset(Dataset):
 
 
 class Cached(Dataset):
-    """A data set that keeps decoded samples in memory until `megabytes` are full.
+    """A data set that keeps decoded samples in memory until `megabytes` are full, unless they vary.
 
     The first samples that fit stay: with shuffled epochs every sample comes equally often, so that
     throwing out old ones would only lower the share of hits. Each loader worker has its own cache.
@@ -81,6 +92,8 @@ class Cached(Dataset):
     def __init__(self, dataset: Dataset, megabytes: float) -> None:
         self.dataset = dataset
         self.categories = dataset.categories
+        self.notes = dataset.notes
+        self.varies = dataset.varies
         self._room = int(megabytes * 2**20)
         self._samples: dict[int, Sample] = {}
 
@@ -95,7 +108,7 @@ class Cached(Dataset):
             return self._samples[index].copy()
         sample = self.dataset.sample(index)
         size = sample["image"].nbytes + sample["ids"].nbytes
-        if size <= self._room:
+        if size <= self._room and not self.varies:
             self._room -= size
             self._samples[index] = sample.copy()
         return sample
@@ -124,7 +137,8 @@ def as_sample(
 
 def check_files_exist(files: Iterable[Path], wanted_by: str | Path) -> None:
     """Raise one ValueError that counts the missing files and names the first three."""
-    missing = [file for file in files if not file.is_file()]
+    # os.path answers False, where pathlib raises, for names that no file can have.
+    missing = [file for file in files if not os.path.isfile(file)]  # noqa: PTH113
     if missing:
-        first = ", ".join(str(file) for file in missing[:3])
+        first = ", ".join(shorten(str(file), 120) for file in missing[:3])
         raise ValueError(f"{wanted_by}: {len(missing)} of its files are missing: {first}")

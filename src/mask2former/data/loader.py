@@ -12,6 +12,7 @@ from torch.utils import data
 
 from mask2former.data.dataset import Dataset
 from mask2former.data.transforms import PadRightBottom, Transform
+from mask2former.faults import naming
 from mask2former.structures import Batch, Sample, Targets
 
 STRIDE = 32
@@ -78,8 +79,7 @@ class _Drawn(data.Dataset[Sample | Fault]):
                 torch.manual_seed(int(key[0]))
                 return self.transform(self.dataset.sample(picture))
         except (ValueError, OSError) as error:
-            file, sentence = str(self.dataset.file(picture)), str(error)
-            return Fault(sentence if file in sentence else f"{file}: {sentence}")
+            return Fault(naming(self.dataset.file(picture), str(error)))
         except Exception as error:
             error.add_note(f"while reading {self.dataset.file(picture)}")
             raise

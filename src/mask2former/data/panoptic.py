@@ -9,17 +9,16 @@ import numpy as np
 from mask2former import rle
 from mask2former.categories import Categories
 from mask2former.data.coco import (
-    Entry,
     Picture,
     check_size,
-    check_unique,
-    demand,
     read_categories,
+    read_picture,
     read_pictures,
-    section,
 )
 from mask2former.data.dataset import Dataset, as_sample, check_files_exist
-from mask2former.files import read_image, read_json, read_panoptic_ids
+from mask2former.data.entries import Entry, check_unique, demand, label_of, section
+from mask2former.faults import shorten
+from mask2former.files import read_json, read_panoptic_ids
 from mask2former.structures import IGNORE, Sample, TrueInstance, TrueSegment, Truth
 
 
@@ -55,10 +54,11 @@ class CocoPanoptic(Dataset):
     def file(self, index: int) -> Path:
         return self._pictures[index].file
 
+    def image(self, index: int) -> np.ndarray:
+        return read_picture(self._pictures[index], self.annotations)
+
     def sample(self, index: int) -> Sample:
-        picture = self._pictures[index]
-        image = read_image(picture.file)
-        check_size(picture, image, self.annotations)
+        picture, image = self._pictures[index], self.image(index)
         places, segments = self._read_places(index)
         areas = np.bincount(places.ravel(), minlength=len(segments) + 1)[1:]
         targets = [i for i, s in enumerate(segments) if areas[i] and not s.is_crowd]
@@ -108,24 +108,28 @@ def _entry_of_each(document: Entry, pictures: list[Picture], path: Path) -> list
     known = {picture.id for picture in pictures}
     unknown, bare = entry_of.keys() - known, known - entry_of.keys()
     if unknown:
-        raise ValueError(f"{path}: image {min(unknown)} has an annotation but is not in 'images'")
+        raise ValueError(
+            f"{path}: image {min(unknown, key=str)} has an annotation but is not in 'images'"
+        )
     if bare:
-        raise ValueError(f"{path}: {len(bare)} images have no annotation, for one {min(bare)}")
+        first = min(bare, key=str)
+        raise ValueError(
+            f"{path}: {len(bare)} images have no annotation, for one {first}; take them out of "
+            "'images', or annotate them"
+        )
     return [entry_of[picture.id] for picture in pictures]
 
 
 def _read_segments(entry: Entry, categories: Categories, path: Path) -> list[TrueSegment]:
     """Read `segments_info`, sorted by id."""
-    segments = []
+    segments, file = [], shorten(entry["file_name"], 120)
     for segment in section(entry, "segments_info", path):
-        demand(segment, ("id", "category_id", "area"), f"{entry['file_name']}: a segment", path)
-        name = f"{path}: segment {segment['id']} of {entry['file_name']}"
-        label = categories.label_of.get(segment["category_id"])
-        if label is None:
-            raise ValueError(f"{name} is of the unknown category {segment['category_id']}")
-        if segment["id"] <= 0:
-            raise ValueError(f"{name}: ids start at 1, since 0 is void")
+        demand(segment, ("id", "category_id", "area"), f"{file}: a segment", path)
+        name = f"{path}: segment {segment['id']} of {file}"
+        label = label_of(segment, categories, name)
+        if not isinstance(segment["id"], int) or not 0 < segment["id"] < 2**24:
+            raise ValueError(f"{name}: ids start at 1, since 0 is void, and end at 2**24 - 1")
         is_crowd = bool(segment.get("iscrowd", 0))
         segments.append(TrueSegment(segment["id"], label, segment["area"], is_crowd))
-    check_unique((segment.id for segment in segments), f"{entry['file_name']}: segment", path)
+    check_unique((segment.id for segment in segments), f"{file}: segment", path)
     return sorted(segments)

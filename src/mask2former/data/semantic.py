@@ -36,12 +36,12 @@ class LabelMaps(Dataset):
     ) -> None:
         self.categories = categories
         self._root = Path(images)
-        self._pairs = _pair_files(self._root, Path(labels), endings)
+        self._pairs = pair_files(self._root, Path(labels), endings)
         self._label_of_value = np.full(2**16, _UNKNOWN, np.int16)
         for category_id, label in categories.label_of.items():
             if 0 <= category_id - offset < 2**16:
                 self._label_of_value[category_id - offset] = label
-        self._label_of_value[list(ignore)] = IGNORE
+        self._label_of_value[[value for value in ignore if 0 <= value < 2**16]] = IGNORE
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -76,8 +76,11 @@ class LabelMaps(Dataset):
         return labels
 
 
-def _pair_files(images: Path, labels: Path, endings: tuple[str, str]) -> list[tuple[Path, Path]]:
-    """Pair the files below two folders by their relative path without type and ending."""
+def pair_files(images: Path, labels: Path, endings: tuple[str, str]) -> list[tuple[Path, Path]]:
+    """Pair the files below two folders by their relative path without type and ending.
+
+    Raises ValueError that names the first pictures without a partner.
+    """
     pictures, maps = (
         _files_by_name(folder, ending)
         for folder, ending in zip((images, labels), endings, strict=True)
@@ -90,6 +93,8 @@ def _pair_files(images: Path, labels: Path, endings: tuple[str, str]) -> list[tu
 
 
 def _files_by_name(folder: Path, ending: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder")
     files: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() in PICTURE_SUFFIXES and file.stem.endswith(ending):

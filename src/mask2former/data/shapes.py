@@ -82,12 +82,12 @@ class Shapes(Dataset):
 
     def truth(self, index: int) -> Truth:
         _, places, labels = self._draw(index)
-        places = rle.side_by_side(places)
         masks = [places == place for place in range(1, len(labels) + 1)]
         instances = [
-            TrueInstance(rle.encode(mask), int(label), int(mask.sum()), is_crowd=False)
+            TrueInstance(rle.encode_clip(mask), int(label), rle.mean_area(mask), is_crowd=False)
             for label, mask in zip(labels, masks, strict=True)
         ]
+        places = rle.side_by_side(places)
         if self.task == "instance":
             return Truth(places.shape, instances=instances)
         label_of_place = np.append(len(THINGS), labels).astype(np.int16)

@@ -1,0 +1,176 @@
+"""YouTube-VIS annotations: one JSON with, for every object, a mask a frame."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from mask2former import rle
+from mask2former.categories import Categories
+from mask2former.data.coco import (
+    Picture,
+    check_shape,
+    paint_layers,
+    read_categories,
+    read_mask,
+    read_picture,
+)
+from mask2former.data.dataset import Dataset, as_sample, check_files_exist
+from mask2former.data.entries import Entry, check_unique, demand, label_of, section
+from mask2former.files import read_json
+from mask2former.structures import Sample, TrueInstance, Truth
+
+
+class Video(NamedTuple):
+    """One entry of `videos`."""
+
+    id: int
+    frames: list[Path]
+    size: tuple[int, int]  # height, width
+
+
+class YouTubeVIS(Dataset):
+    """Videos as folders of frames with the JSON of YouTube-VIS; a training sample is a clip.
+
+    A clip is a frame drawn from the whole video and `frames` - 1 others at most `reach` away, in
+    the order of time. Where there are fewer, the first one drawn is repeated. `truth` and `image`
+    are of all frames; masks lie side by side there, as video metrics read them.
+    """
+
+    varies = True
+
+    def __init__(
+        self,
+        images: str | Path,
+        annotations: str | Path,
+        *,
+        frames: int = 2,
+        reach: int = 20,
+        categories: Categories | None = None,
+    ) -> None:
+        path = Path(annotations)
+        document = read_json(path)
+        self.annotations = path
+        self.categories = read_categories(document, path, categories)
+        self._frames, self._reach = frames, reach
+        self._folder = Path(images)
+        self._videos = _read_videos(document, self._folder, path)
+        self.is_labelled = document.get("annotations") is not None
+        self._objects = _pack_objects(document, self._videos, self.categories, path)
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def video_id(self, index: int) -> int:
+        """The benchmark's own number of a video."""
+        return self._videos[index].id
+
+    def file(self, index: int) -> Path:
+        first = self._videos[index].frames[0]
+        return first if first.parent == self._folder else first.parent
+
+    def image(self, index: int) -> np.ndarray:
+        return self._read(index, range(len(self._videos[index].frames)))
+
+    def sample(self, index: int) -> Sample:
+        video = self._videos[index]
+        chosen = draw_frames(len(video.frames), self._frames, self._reach)
+        objects = [found for found in self._instances(index, chosen) if not found.is_crowd]
+        height, width = video.size
+        layers, kept = paint_layers([found.rle for found in objects], (height, len(chosen) * width))
+        ids = layers.reshape(-1, height, len(chosen), width).swapaxes(1, 2)
+        # Who is in one of the frames is a target of its class. The official reader takes classes
+        # from the last frame's records, and so trains who has left by then as no object.
+        labels = [objects[k].label for k in kept]
+        return as_sample(self._read(index, chosen), ids, labels, self.file(index).name)
+
+    def truth(self, index: int) -> Truth:
+        video = self._videos[index]
+        height, width = video.size
+        everything = range(len(video.frames))
+        return Truth(
+            (height, len(everything) * width),
+            instances=list(self._instances(index, everything)),
+        )
+
+    def _read(self, index: int, chosen: Sequence[int]) -> np.ndarray:
+        number, files, size = self._videos[index]
+        pictures = [Picture(number, files[frame], size) for frame in chosen]
+        return np.stack([read_picture(picture, self.annotations) for picture in pictures])
+
+    def _instances(self, index: int, chosen: Sequence[int]) -> Iterator[TrueInstance]:
+        """The objects with their masks in the chosen frames, side by side."""
+        if not self.is_labelled:
+            raise ValueError(
+                f"{self.annotations} has no annotations, as the benchmark's own splits; "
+                "`evaluate --protocol official` writes the file that its server takes"
+            )
+        size = self._videos[index].size
+        for number, label, areas, is_crowd, shapes in json.loads(self._objects[index]):
+            name = f"{self.annotations}: annotation {number}"
+            mask = np.zeros((len(chosen), *size), bool)
+            for place, frame in enumerate(chosen):
+                found = read_mask(shapes[frame] or [], size, name)
+                if found is not None:
+                    mask[place] = rle.decode(found)
+            seen = [area for area in areas or () if area]
+            area = float(np.mean(seen)) if seen else rle.mean_area(mask)
+            yield TrueInstance(rle.encode_clip(mask), label, area, is_crowd)
+
+
+def draw_frames(length: int, count: int, reach: int) -> list[int]:
+    """Draw the frames of a clip from a video of `length`, in the order of time."""
+    first = int(torch.randint(length, ()))
+    near = [*range(max(0, first - reach), first), *range(first + 1, min(length, first + reach + 1))]
+    others = [near[place] for place in torch.randperm(len(near)).tolist()]
+    return sorted([first, *(others + [first] * count)[: count - 1]])
+
+
+def _read_videos(document: Entry, folder: Path, path: Path) -> list[Video]:
+    """Read `videos` and check that every frame is there."""
+    videos = []
+    for entry in section(document, "videos", path):
+        demand(entry, ("id", "file_names", "height", "width"), "a video", path)
+        if not entry["file_names"]:
+            raise ValueError(f"{path}: video {entry['id']} has no frame")
+        frames = [folder / name for name in entry["file_names"]]
+        videos.append(Video(entry["id"], frames, (entry["height"], entry["width"])))
+    check_unique((video.id for video in videos), "video", path)
+    check_files_exist((frame for video in videos for frame in video.frames), path)
+    return videos
+
+
+def _pack_objects(
+    document: Entry, videos: list[Video], categories: Categories, path: Path
+) -> list[bytes]:
+    """Check `annotations` and store, for each video, its objects as a line of JSON."""
+    entries = [] if document.get("annotations") is None else section(document, "annotations", path)
+    number_of = {video.id: number for number, video in enumerate(videos)}
+    objects: list[list] = [[] for _ in videos]
+    for entry in entries:
+        demand(entry, ("id", "video_id", "category_id", "segmentations"), "an annotation", path)
+        name = f"{path}: annotation {entry['id']}"
+        number = number_of.get(entry["video_id"])
+        if number is None:
+            raise ValueError(
+                f"{name} is of video {entry['video_id']}, which 'videos' does not list"
+            )
+        label = label_of(entry, categories, name)
+        shapes, video = entry["segmentations"], videos[number]
+        if not isinstance(shapes, list) or len(shapes) != len(video.frames):
+            count = len(shapes) if isinstance(shapes, list) else "no list of"
+            raise ValueError(
+                f"{name} has {count} segmentations, but its video has {len(video.frames)} frames; "
+                "write one a frame, and null where the object is not seen"
+            )
+        for shape in filter(None, shapes):
+            check_shape(shape, video.size, name)
+        is_crowd = bool(entry.get("iscrowd", 0))
+        objects[number].append((entry["id"], label, entry.get("areas"), is_crowd, shapes))
+    check_unique((entry["id"] for entry in entries), "annotation", path)
+    return [json.dumps(found).encode() for found in objects]

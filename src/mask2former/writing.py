@@ -1,0 +1,71 @@
+"""Write files so that each is either the old one or whole, and say where that cannot be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside and rename, so that a file is either the old one or whole; links are followed.
+
+    Missing folders are made. Raises OSError with the file's name where that cannot be written.
+    """
+    # A device or a pipe must not be replaced; a folder cannot be written, and the error says so.
+    is_stream = path.exists() and not path.is_file()
+    target = path if is_stream else path.resolve()
+    # Shortened, since a name that is as long as a name can be has no room for ours.
+    beside = target.with_name(f".{target.stem[:40]}.part{target.suffix[:20]}")
+    try:
+        if is_stream:
+            write(path)
+            return
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        beside.touch()
+        mode = beside.stat().st_mode  # as everybody's files have it; some writers have their own
+        write(beside)
+        beside.chmod(mode)
+        beside.replace(target)
+    except Exception as error:  # libraries that write have errors of their own
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"{path}: cannot be written ({reason})") from error
+    finally:
+        if beside.exists():
+            beside.unlink()
+
+
+def demand_writable(path: Path) -> None:
+    """Raise an OSError now if a file could not be written later; one that exists stays as it is."""
+    if path.is_dir():
+        raise OSError(f"{path}: is a folder; name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
+        path.open("ab").close()
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written ({error.strerror}); name another file") from error
+    if not existed:
+        path.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, or raise an OSError that names it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file has its name" if path.is_file() else error.strerror
+        raise OSError(f"{path}: no folder can be made there ({reason}); name another") from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """`replace_file` for text, in UTF-8."""
+    replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def add_line(path: Path, line: str) -> None:
+    """Add a line to a text file in UTF-8, or raise an OSError that names it."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written ({error.strerror})") from error

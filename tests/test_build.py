@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mask2former import config as c
 from mask2former.build import (
     build_augmentation,
     build_criterion,
@@ -31,6 +32,7 @@ from mask2former.loss import mask_loss
 from mask2former.loss.sampling import AllPixels, RandomPoints, UncertainPoints
 from mask2former.model.fpn import FPNPixelDecoder
 from mask2former.model.swin import Swin
+from mask2former.structures import IGNORE
 
 TINY = {
     "dim": 32,
@@ -71,7 +73,9 @@ def test_every_variant_of_the_network_answers(overrides: list[str]) -> None:
 
 
 def test_sampled_queries_follow_the_picture() -> None:
-    model = build_model(tiny("model.transformer_decoder.queries={spacing: 16}").model, 5).eval()
+    decoder = "model.transformer_decoder"
+    config = tiny(f"{decoder}.queries={{spacing: 16}}", f"{decoder}.num_queries=100")
+    model = build_model(config.model, 5).eval()
     with torch.inference_mode():
         assert model(torch.rand(1, 3, 64, 96) * 255)[-1].class_logits.shape == (1, 24, 6)
 
@@ -171,6 +175,77 @@ def label_map_folder(folder: Path) -> Path:
     return folder
 
 
+def test_label_maps_as_downloaded_are_read_through_the_settings(tmp_path: Path) -> None:
+    for folder, name, values in [
+        ("images", "a.jpg", np.zeros((1, 3, 3), np.uint8)),
+        ("annotations", "a_label.png", np.array([[0, 1, 150]], np.uint8)),
+    ]:
+        for split in ("training", "validation"):
+            path = tmp_path / folder / split / name
+            path.parent.mkdir(parents=True)
+            Image.fromarray(values).save(path)
+    overrides = [f"data.root={tmp_path}", "data.endings=['', _label]"]
+    train, val = build_splits(load_config("ade20k/semantic/r50", overrides).data, "semantic")
+    for split in (train, val):
+        semantic = split.truth(0).semantic
+        assert semantic is not None
+        assert semantic.tolist() == [[IGNORE, 0, 149]]
+    assert train.categories[149].name == "flag"
+
+
+def test_mapillary_counts_its_maps_from_zero(tmp_path: Path) -> None:
+    for folder, values in [
+        ("images", np.zeros((1, 3, 3), np.uint8)),
+        ("labels", np.array([[0, 64, 65]], np.uint8)),
+    ]:
+        for split in ("training", "validation"):
+            path = tmp_path / split / folder / "a.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(values).save(path)
+    data = load_config("mapillary/semantic/r50", [f"data.root={tmp_path}"]).data
+    train, _ = build_splits(data, "semantic")
+    semantic = train.truth(0).semantic
+    assert semantic is not None
+    assert semantic.tolist() == [[0, 64, IGNORE]]
+
+
+def test_panoptic_maps_are_found_in_the_folder_that_is_named(tmp_path: Path) -> None:
+    for split in ("training", "validation"):
+        maps = tmp_path / split / "panoptic"
+        maps.mkdir(parents=True)
+        (tmp_path / split / "images").mkdir()
+        Image.new("RGB", (3, 2), (7, 0, 0)).save(maps / "a.png")
+        Image.new("RGB", (3, 2)).save(tmp_path / split / "images" / "a.jpg")
+        segment = {"id": 7, "category_id": 1, "area": 6, "iscrowd": 0}
+        document = {
+            "images": [{"id": "a", "file_name": "a.jpg", "height": 2, "width": 3}],
+            "annotations": [{"image_id": "a", "file_name": "a.png", "segments_info": [segment]}],
+            "categories": [{"id": 1, "name": "Bird", "isthing": 1}],
+        }
+        (maps / "panoptic_2018.json").write_text(json.dumps(document))
+    data = load_config("mapillary/panoptic/r50", [f"data.root={tmp_path}"]).data
+    train, val = build_splits(data, "panoptic")
+    assert train.sample(0)["labels"].tolist() == [0]
+    assert val.truth(0).segments[0].area == 6
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_cityscapes_are_read_as_downloaded(tmp_path: Path, task: c.Task) -> None:
+    for split in ("train", "val"):
+        for folder, ending, values in [
+            ("leftImg8bit", "leftImg8bit", np.zeros((1, 2, 3), np.uint8)),
+            ("gtFine", "gtFine_instanceIds", np.array([[7, 26001]], np.uint16)),
+        ]:
+            path = tmp_path / folder / split / "ulm" / f"ulm_0_0_{ending}.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(values).save(path)
+    data = load_config(f"cityscapes/{task}/r50", [f"data.root={tmp_path}"]).data
+    train, val = build_splits(data, task)
+    assert len(train) == len(val) == 1
+    found = {train.categories[label].name for label in train.sample(0)["labels"].tolist()}
+    assert found == ({"car"} if task == "instance" else {"road", "car"})
+
+
 def test_label_maps_take_classes_from_the_folder(tmp_path: Path) -> None:
     data = load_config("tiny/camvid", [f"data.root={label_map_folder(tmp_path)}"]).data
     train, val = build_splits(data, "semantic")
@@ -180,7 +255,7 @@ def test_label_maps_take_classes_from_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["data.format=null"], "data.format is not set"),
+        (["data.format=null"], r"data\.format is not set; it is one of coco, .*, shapes$"),
         (["data.train.images=null"], "data.train.images and data.train.annotations"),
         (["data.classes=null"], "need data.classes"),
         (["data.classes=nowhere"], "no bundled class list 'nowhere'"),

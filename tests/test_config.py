@@ -50,9 +50,65 @@ def test_published_row_is_the_default_of_the_package() -> None:
 
 def test_another_kind_replaces_the_branch() -> None:
     backbone = load_config("coco/panoptic/swin_t").model.backbone
-    assert backbone == SwinBackbone()
+    assert backbone == SwinBackbone(weights="timm/swin_tiny_patch4_window7_224.ms_in1k")
     crop = load_config("tiny/camvid").data.augmentation
     assert isinstance(crop, ResizeAndCrop)
+
+
+PRESETS = {
+    "r50": "resnet50.tv_in1k",
+    "r101": "resnet101.tv_in1k",
+    "swin_t": (96, 6, 3, 7),
+    "swin_s": (96, 18, 3, 7),
+    "swin_b": (128, 18, 4, 12),
+    "swin_b_22k": (128, 18, 4, 12),
+    "swin_l": (192, 18, 6, 12),
+}
+
+
+@pytest.mark.parametrize("before", PRESETS)
+@pytest.mark.parametrize("word", PRESETS)
+def test_word_names_a_whole_backbone(word: str, before: str) -> None:
+    recipe = f"coco/panoptic/{before}"
+    backbone = load_config(recipe, [f"model.backbone={word}"]).model.backbone
+    assert backbone == load_config(f"coco/panoptic/{word}").model.backbone
+    match backbone:
+        case TimmBackbone():
+            assert backbone.name == PRESETS[word]
+            assert backbone.weights == "timm"
+        case SwinBackbone():
+            size = backbone.embed_dim, backbone.depths[2], backbone.heads[0], backbone.window
+            assert size == PRESETS[word]
+            assert str(backbone.weights).endswith("ms_in22k") == (word in ("swin_b_22k", "swin_l"))
+
+
+def test_key_of_a_named_backbone_can_be_overridden_in_any_order() -> None:
+    words = ["model.backbone=swin_b", "model.backbone.weights=mine.pth"]
+    for overrides in (words, words[::-1]):
+        backbone = load_config("nuclei", overrides).model.backbone
+        assert isinstance(backbone, SwinBackbone)
+        assert (backbone.embed_dim, backbone.weights) == (128, "mine.pth")
+
+
+def test_word_reaches_a_resolved_tree_and_a_recipe_file(tmp_path: Path) -> None:
+    expected = load_config("coco/panoptic/swin_l").model.backbone
+    resolved = override_config(load_config("nuclei"), ["model={backbone: swin_l}"])
+    assert resolved.model.backbone == expected
+    text = "extends: nuclei\nmodel: {backbone: swin_l}"
+    assert load_config(write(tmp_path, "mine.yaml", text)).model.backbone == expected
+
+
+def test_word_keeps_what_it_does_not_say_of_the_same_kind() -> None:
+    backbone = load_config("cityscapes/panoptic/r50", ["model.backbone=r101"]).model.backbone
+    assert isinstance(backbone, TimmBackbone)
+    assert backbone.norm == "trainable"
+
+
+def test_sampled_queries_cannot_be_counted() -> None:
+    with pytest.raises(ValueError, match=r"num_queries=50 says nothing .* leave it at 100"):
+        load_config("nuclei", ["model.transformer_decoder.num_queries=50"])
+    stored = dump_config(load_config("nuclei"))
+    assert parse_config(stored, "a stored tree") == load_config("nuclei")
 
 
 def test_the_same_kind_is_merged() -> None:
@@ -127,7 +183,9 @@ def test_exponents_without_a_point_are_numbers() -> None:
         ("train.steps", "'train.steps' is no setting; write key=value"),
         ("train.batch_size.more=1", r"train\.batch_size: .*integer"),
         ("test.task.more=1", r"test\.task: .*'semantic', 'instance' or 'panoptic'"),
-        ("model.backbone=resnet50", r"model\.backbone: 'resnet50' is no branch of settings"),
+        ("model.backbone=swin", r"^model\.backbone: no preset is called 'swin'; did .* 'swin_t'\?"),
+        ("model.backbone=resnet50", r"there are r50, r101, .*swin_l, and model\.backbone\.name"),
+        ("model.transformer_decoder.queries={spacing: 8, count: 3}", r"queries\.count"),
         ("model.backbone=null", r"model\.backbone: None is no branch of settings"),
         ("data.train=images", r"data\.train: 'images' is no branch of settings"),
         ("train.clip=0", r"train\.clip: .*greater than 0"),
@@ -139,6 +197,9 @@ def test_exponents_without_a_point_are_numbers() -> None:
         ("test.task=depth", r"test\.task: .*'semantic', 'instance' or 'panoptic'"),
         ("model.pixel_decoder.kind=unet", r"no kind 'unet'; choose 'msdeformattn', 'fpn'"),
         ("train.accumulation=3", "cannot be cut into"),
+        ("data.offset=x", r"data\.offset: .*integer"),
+        ("data.endings=[a]", r"data\.endings"),
+        ("data.format=voc", r"data\.format: .*'cityscapes', 'label_maps'"),
         ("model.dim=100", r"model\.dim=100 cannot be divided"),
         ("data.fold=[5, 5]", r"data: .*fold"),
         ("train.steps=[", "the value is no YAML"),
@@ -204,6 +265,7 @@ def test_clipping_can_be_switched_off() -> None:
     [
         ("- a\n- b", "is a mapping"),
         ("just words", "is a mapping"),
+        ("model: {backbone: swin_xl}", r"mine\.yaml: model\.backbone: no preset .*'swin_l'\?"),
         ("a: [1", "not a YAML file"),
         ("extends: tiny/shape", r"did you mean 'tiny/shapes'\?"),
         ("train: 5", r"train: "),

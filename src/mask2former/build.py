@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from torch import nn
 
 from mask2former import config as c
 from mask2former.categories import Categories
 from mask2former.data import (
+    Cityscapes,
     CocoInstances,
     CocoPanoptic,
     Dataset,
     LabelMaps,
     Shapes,
+    YouTubeVIS,
     large_scale_jitter,
     resize_and_crop,
     resize_only,
@@ -192,26 +195,55 @@ def build_dataset(
     data: c.Data, split: c.Split, task: c.Task, *, categories: Categories | None = None
 ) -> Dataset:
     """Open all of one source. `categories` gives the labels, by name (a trained model's)."""
-    if data.format == "shapes":
-        return Shapes(200, task=task)
-    if data.format is None:
-        raise ValueError(
-            "data.format is not set; it is one of coco, coco_panoptic, label_maps, shapes"
-        )
-    root = data.root or Path()
+    match data.format:
+        case None:
+            known = ", ".join(get_args(c.Format))
+            raise ValueError(f"data.format is not set; it is one of {known}")
+        case "shapes":
+            return Shapes(200, task=task, frames=1 if data.clip is None else data.clip.frames)
+        case _:
+            return _open_files(data, split, task, categories)
+
+
+def _open_files(
+    data: c.Data, split: c.Split, task: c.Task, categories: Categories | None
+) -> Dataset:
+    """Open the pictures and annotations of a split by the reader of their format."""
     if split.images is None or split.annotations is None:
         raise ValueError(
             "data.train.images and data.train.annotations (and the same of data.val) must be set"
         )
+    root = data.root or Path()
     images, annotations = root / split.images, root / split.annotations
     match data.format:
         case "coco":
             return CocoInstances(images, annotations, categories=categories)
         case "coco_panoptic":
-            return CocoPanoptic(images, annotations, categories=categories)
+            labels = None if split.labels is None else root / split.labels
+            return CocoPanoptic(images, annotations, labels, categories=categories)
+        case "cityscapes":
+            known = read_classes(data.classes, root, categories)
+            return Cityscapes(images, annotations, known, task=task)
         case "label_maps":
             known = read_classes(data.classes, root, categories)
-            return LabelMaps(images, annotations, known, ignore=data.ignore)
+            return LabelMaps(
+                images,
+                annotations,
+                known,
+                ignore=data.ignore,
+                offset=data.offset,
+                endings=data.endings,
+            )
+        case "youtube_vis":
+            clip = data.clip or c.Clip()
+            return YouTubeVIS(
+                images,
+                annotations,
+                frames=clip.frames,
+                reach=clip.reach,
+                categories=categories,
+            )
+    raise AssertionError(data.format)
 
 
 def read_classes(

@@ -12,25 +12,35 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PositiveFloat,
+    PositiveInt,
     Tag,
     ValidationError,
     model_validator,
 )
 
+from mask2former.faults import excerpt, shorten
 from mask2former.recipe_tree import DEFAULT_KIND, merge, nearest, read_overrides, read_recipe
 
 Task = Literal["semantic", "instance", "panoptic"]
 SplitName = Literal["train", "val"]
+Format = Literal["coco", "coco_panoptic", "cityscapes", "label_maps", "youtube_vis", "shapes"]
+Precision = Literal["fp32", "bf16", "fp16"]
 FORMAT = "mask2former/1"
+
+Count = Annotated[int, Field(ge=1, le=2**16)]
+"""Channels, heads, pixels of a side; more than these are a slip of the keyboard."""
+Depth = Annotated[int, Field(ge=1, le=2**8)]
+"""Layers, one after the other."""
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class Settings(BaseModel):
-    """A frozen branch of the tree; unknown keys are refused."""
+    """A frozen branch of the tree; unknown keys, NaN and infinity are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _kind(branch: str) -> Discriminator:
@@ -61,22 +71,36 @@ class SwinBackbone(Settings):
     """Swin as the published checkpoints have it; the defaults are Swin-T."""
 
     kind: Literal["swin"] = "swin"
-    weights: str | None = Field(None, description="training starts from this ImageNet file (.pth)")
-    embed_dim: int = 96
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    heads: tuple[int, ...] = (3, 6, 12, 24)
-    window: int = 7
-    drop_path: float = 0.3
+    weights: str | None = Field(
+        None,
+        description="training starts from: an ImageNet file of the authors (.pth), or timm's of "
+        "the same weights (timm/swin_tiny_patch4_window7_224.ms_in1k, from its cache or the Hub)",
+    )
+    embed_dim: Count = 96
+    depths: tuple[Depth, Depth, Depth, Depth] = (2, 2, 6, 2)
+    heads: tuple[Count, Count, Count, Count] = (3, 6, 12, 24)
+    window: Count = 7
+    drop_path: float = Field(0.3, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_share_the_channels(self) -> Self:
+        for stage, heads in enumerate(self.heads):
+            if self.embed_dim * 2**stage % heads:
+                raise ValueError(
+                    f"embed_dim={self.embed_dim} gives {self.embed_dim * 2**stage} channels in "
+                    f"stage {stage + 1}, which cannot be divided among {heads} heads"
+                )
+        return self
 
 
 class MSDeformAttn(Settings):
     """The paper's pixel decoder."""
 
     kind: Literal["msdeformattn"] = "msdeformattn"
-    layers: int = 6
-    heads: int = 8
-    points: int = 4
-    feedforward: int = 1024
+    layers: Depth = 6
+    heads: Count = 8
+    points: Count = 4
+    feedforward: Count = 1024
 
 
 class FPN(Settings):
@@ -100,16 +124,26 @@ Queries = Annotated[
 class TransformerDecoder(Settings):
     """The masked-attention decoder and the ablations of tables 4a, 4b, 4d and X."""
 
-    layers: int = Field(9, ge=0)
-    heads: int = 8
-    feedforward: int = 2048
-    dropout: float = 0.0
-    num_queries: int = Field(100, ge=1, description="sampled queries follow their spacing instead")
+    layers: int = Field(9, ge=0, le=2**8)
+    heads: Count = 8
+    feedforward: Count = 2048
+    dropout: float = Field(0.0, ge=0, lt=1)
+    num_queries: Count = Field(100, description="not of sampled ones: their spacing tells")
     queries: Queries = "learnable"
     levels: tuple[tuple[Literal[32, 16, 8], ...], ...] = ((32,), (16,), (8,))
     order: tuple[Literal["cross", "self", "ffn"], ...] = ("cross", "self", "ffn")
     attention: Literal["masked", "full"] = "masked"
     position: Literal["2d", "3d", "pixels"] = "2d"
+
+    @model_validator(mode="after")
+    def _queries_are_counted_once(self) -> Self:
+        usual = type(self).model_fields["num_queries"].default  # what a stored tree holds
+        if isinstance(self.queries, SampledQueries) and self.num_queries != usual:
+            raise ValueError(
+                f"num_queries={self.num_queries} says nothing beside sampled queries, of which "
+                f"the spacing and the picture's size tell how many there are; leave it at {usual}"
+            )
+        return self
 
 
 Backbone = Annotated[
@@ -124,7 +158,7 @@ PixelDecoder = Annotated[
 class Model(Settings):
     """The network."""
 
-    dim: int = 256
+    dim: Count = 256
     placed_masks: bool = Field(
         default=False, description="masks know where their query stands: for many like objects"
     )
@@ -153,8 +187,8 @@ class LargeScaleJitter(Settings):
     """Flip, resize by a factor of a fixed size, crop to it (COCO recipes)."""
 
     kind: Literal["lsj"] = "lsj"
-    size: int = 1024
-    scale: tuple[float, float] = (0.1, 2.0)
+    size: Count = 1024
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
     flips: Literal["none", "horizontal", "both", "turns"] = "horizontal"
 
 
@@ -162,9 +196,9 @@ class ResizeAndCrop(Settings):
     """Resize the short edge to one of a few lengths, crop, jitter the colours (scene recipes)."""
 
     kind: Literal["crop"] = "crop"
-    short_edges: tuple[int, ...]
-    max_size: int = 100_000
-    crop: tuple[int, int]
+    short_edges: tuple[Count, ...] = Field(min_length=1)
+    max_size: PositiveInt = 100_000
+    crop: tuple[Count, Count] | None = Field(description="height and width; null: whole pictures")
     color: bool = True
     flips: Literal["none", "horizontal", "both", "turns"] = "horizontal"
 
@@ -173,7 +207,7 @@ class Fit(Settings):
     """No augmentation: resize into a box, pad to it."""
 
     kind: Literal["fit"] = "fit"
-    size: tuple[int, int]
+    size: tuple[Count, Count]
 
 
 Augmentation = Annotated[
@@ -189,32 +223,53 @@ class Split(Settings):
 
     images: Path | None = None
     annotations: Path | None = None
+    labels: Path | None = Field(
+        None, description="folder of panoptic PNG files, if not the annotations' name without .json"
+    )
+
+
+class Clip(Settings):
+    """A training clip: frames drawn around a random one of a video, in the order of time."""
+
+    frames: int = Field(2, ge=1)
+    reach: int = Field(20, ge=0, description="how far from the first drawn frame, in frames")
 
 
 class Data(Settings):
     """The data set and what is done to it."""
 
-    format: Literal["coco", "coco_panoptic", "label_maps", "shapes"] | None = None
+    format: Format | None = None
     root: Path | None = Field(None, description="relative paths of the splits start here")
     train: Split = Split()
     val: Split = Split()
     classes: Path | str | None = Field(None, description="JSON list of classes, or a bundled name")
-    ignore: tuple[int, ...] = (255,)
+    ignore: tuple[int, ...] = Field((255,), description="values of label maps that nobody counts")
+    offset: int = Field(0, description="added to the other values of label maps")
+    endings: tuple[str, str] = Field(
+        ("", ""), description="what the names of pictures and label maps end in, each its own"
+    )
     augmentation: Augmentation = LargeScaleJitter()
+    clip: Clip | None = Field(None, description="train on clips of videos")
     fold: tuple[int, int] | None = Field(
         None,
         description="(k, n): validate on every n-th training picture from k, train on the rest",
     )
-    first: int | None = Field(
+    first: PositiveInt | None = Field(
         None, description="use only the first pictures of each split, in its order"
     )
-    workers: int = 2
-    cache_mb: int = 2000
+    workers: int = Field(2, ge=0)
+    cache_mb: int = Field(2000, ge=0)
 
     @model_validator(mode="after")
     def _fold_is_one_of_several(self) -> Self:
         if self.fold is not None and not 0 <= self.fold[0] < self.fold[1] > 1:
             raise ValueError(f"fold={list(self.fold)} must be [k, n] with 0 <= k < n and n > 1")
+        return self
+
+    @model_validator(mode="after")
+    def _clips_are_of_videos(self) -> Self:
+        if self.clip is not None and self.format not in ("youtube_vis", "shapes"):
+            raise ValueError("clip is for videos: the format must be youtube_vis (or shapes)")
         return self
 
 
@@ -235,28 +290,58 @@ class Train(Settings):
     steps: int = Field(368_750, ge=1)
     batch_size: int = Field(16, ge=1, description="pictures per optimiser step, over all processes")
     accumulation: int = Field(1, ge=1, description="micro-batches the batch is cut into")
+    sharded: bool = Field(
+        default=False,
+        description="processes share weights and optimiser state out (FSDP) instead of copying",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute blocks again in the backward pass: less memory, slower"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="what keeps its weights, by dotted names: backbone, pixel_decoder.layers.0"
+    )
     learning_rate: float = 1e-4
     backbone_factor: float = 0.1
     weight_decay: float = 0.05
     clip: float | None = Field(0.01, gt=0, description="largest norm of a gradient; null: any")
     schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="measure and keep a moving average of the weights, as 0.999"
+    )
     seed: int = 0
     evaluate_every: int = Field(5000, ge=1)
+    best_by: str | None = Field(None, description="the figure that tells the best model: AP50, ...")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many evaluations without a better model"
+    )
     save_every: int = Field(1000, ge=1)
     log_every: int = Field(20, ge=1)
     threads: int | None = Field(None, description="CPU threads of the network; None: all cores")
+
+
+class Tta(Settings):
+    """Test-time augmentation: semantic scores are averaged over views of the picture."""
+
+    scales: tuple[float, ...] = Field(
+        (0.5, 0.75, 1.0, 1.25, 1.5, 1.75), min_length=1, description="of the short edge"
+    )
+    flips: Literal["none", "horizontal"] = "horizontal"
 
 
 class Test(Settings):
     """Inference and evaluation."""
 
     task: Task = "instance"
-    short_edge: int = 800
-    max_size: int = 1333
+    short_edge: Count = 800
+    max_size: PositiveInt = 1333
     threshold: float = Field(0.8, description="class score a panoptic segment needs")
     overlap_threshold: float = 0.8
-    max_detections: int = 100
+    max_detections: PositiveInt = 100
+    ap: Literal["coco", "cityscapes", "youtube_vis"] = Field(
+        "coco", description="whose average precision"
+    )
+    tta: Tta | None = Field(None, description="for semantic maps; {} takes the paper's views")
     show_threshold: float = Field(0.5, description="score an instance needs to be drawn or listed")
 
 
@@ -284,11 +369,14 @@ class Config(Settings):
                 f"train.batch_size={self.train.batch_size} cannot be cut into "
                 f"train.accumulation={self.train.accumulation} equal micro-batches"
             )
-        if self.model.dim % self.model.transformer_decoder.heads:
-            raise ValueError(
-                f"model.dim={self.model.dim} cannot be divided among "
-                f"{self.model.transformer_decoder.heads} heads"
-            )
+        pixels = self.model.pixel_decoder
+        for heads in (decoder.heads, pixels.heads if isinstance(pixels, MSDeformAttn) else 1):
+            if self.model.dim % heads:
+                raise ValueError(
+                    f"model.dim={self.model.dim} cannot be divided among {heads} heads"
+                )
+        if not 0 < len(self.model.mean) == len(self.model.std):
+            raise ValueError("model.mean and model.std need one number for each colour")
         return self
 
 
@@ -313,7 +401,7 @@ def parse_config(tree: dict, source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ValueError(f"{source}: {_explain(error)}") from None
+        raise ValueError(f"{source}: {shorten(_explain(error), 300)}") from None
 
 
 def _explain(error: ValidationError) -> str:
@@ -327,8 +415,8 @@ def _explain(error: ValidationError) -> str:
             known = first["ctx"]["expected_tags"]
             return f"{where}: there is no kind '{first['ctx']['tag']}'; choose {known}"
         case "union_tag_not_found" | "model_type" | "model_attributes_type":
-            value = first["input"]
-            return f"{where}: {value!r} is no branch of settings; set {where}.KEY=... instead"
+            value = excerpt(first["input"])
+            return f"{where}: {value} is no branch of settings; set {where}.KEY=... instead"
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
 

@@ -10,13 +10,21 @@ from pathlib import Path
 
 import yaml
 
+from mask2former.faults import excerpt, naming, shorten
+
 DEFAULT_KIND = {"backbone": "timm", "pixel_decoder": "msdeformattn", "augmentation": "lsj"}
 """The branches that come in variants, and the variant of one that names no `kind`."""
 
 
 def recipe_names() -> list[str]:
-    """The bundled recipes; a name with an underscore is only a base of others."""
-    return sorted(name for name in _find_recipes() if "/_" not in name)
+    """The bundled recipes; a name that starts with an underscore is only a base of others."""
+    return sorted(name for name in _find_recipes() if not name.rpartition("/")[2].startswith("_"))
+
+
+def backbone_presets() -> dict[str, dict]:
+    """The words that stand for a backbone, and the branch of settings behind each."""
+    path = resources.files("mask2former") / "recipes" / "_backbones.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _find_recipes() -> dict[str, Traversable]:
@@ -51,18 +59,48 @@ def read_recipe(recipe: str, above: tuple[str, ...] = ()) -> dict:
                 "`mask2former recipes` lists them, and a path to a .yaml file works too"
             )
         source = bundled[recipe]
-    try:
-        tree = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{recipe}: not a YAML file ({error})") from None
-    if not isinstance(tree, dict):
-        raise ValueError(f"{recipe}: a recipe is a mapping of settings")
+    tree = _read_mapping(source, recipe)
     base = tree.pop("extends", None)
+    try:
+        spell_out_backbone(tree)
+    except ValueError as error:
+        raise ValueError(f"{recipe}: {error}") from None
     if base is None:
         return tree
-    if str(base).endswith((".yaml", ".yml")):  # a neighbour of the file that names it
-        base = (path.parent / base).resolve()
-    return merge(read_recipe(str(base), (*above, recipe)), tree)
+    if base.endswith((".yaml", ".yml")):  # a neighbour of the file that names it
+        base = str((path.parent / base).resolve())
+    try:
+        return merge(read_recipe(base, (*above, recipe)), tree)
+    except ValueError as error:
+        raise ValueError(naming(recipe, str(error))) from None
+
+
+def _read_mapping(source: Traversable | Path, recipe: str) -> dict:
+    """The YAML of one recipe, as it is written."""
+    try:
+        tree = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, no date, too deep
+        reason = shorten(" ".join(str(error).split()), 200)
+        raise ValueError(f"{recipe}: not a YAML file ({reason})") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{recipe}: a recipe is a mapping of settings")
+    base = tree.get("extends")
+    if base is not None and not (isinstance(base, str) and len(base) < 256):
+        raise ValueError(f"{recipe}: 'extends' names one recipe, not {excerpt(base)}")
+    return tree
+
+
+def spell_out_backbone(tree: dict) -> None:
+    """Put the branch that a preset's word stands for in its place."""
+    match tree:
+        case {"model": {"backbone": str() as word}}:
+            known = backbone_presets()
+            if word not in known:
+                raise ValueError(
+                    f"model.backbone: no preset is called '{word}'{nearest(word, known)}; there "
+                    f"are {', '.join(known)}, and model.backbone.name takes any of timm's"
+                )
+            tree["model"]["backbone"] = known[word]
 
 
 def merge(base: dict, change: dict) -> dict:
@@ -89,9 +127,9 @@ def _is_other_kind(branch: str, old: dict, new: dict) -> bool:
 
 
 def read_overrides(overrides: Iterable[str]) -> dict:
-    """The tree that dotted overrides spell, so that their order does not matter to `merge`."""
+    """The tree that dotted overrides spell; whole branches first, so that order does not matter."""
     tree: dict = {}
-    for override in overrides:
+    for override in sorted(overrides, key=lambda override: override.partition("=")[0].count(".")):
         key, equals, text = override.partition("=")
         if not equals:
             raise ValueError(f"'{override}' is no setting; write key=value, as in train.steps=100")
@@ -107,6 +145,7 @@ def read_overrides(overrides: Iterable[str]) -> dict:
             raise ValueError(
                 f"'{override}': the value is no YAML; quote text with : or ["
             ) from None
+        spell_out_backbone(tree)
     return tree
 
 

@@ -6,7 +6,15 @@ from PIL import Image
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from mask2former.model.backbone import TimmBackbone, load_lite0_package
+from mask2former.model import backbone as room
+from mask2former.model.backbone import (
+    TimmBackbone,
+    load_lite0_package,
+    load_pretrained_swin,
+    official_names,
+)
+from mask2former.model.swin import Swin, load_imagenet_tensors
+from mask2former.recipe_tree import backbone_presets
 
 
 def randomise_statistics(model: nn.Module) -> None:
@@ -98,6 +106,86 @@ def test_unknown_backbone_is_refused():
 def test_backbone_takes_other_channels():
     features = TimmBackbone("test_resnet", in_channels=5).eval()(torch.randn(1, 5, 64, 64))
     assert features[32].shape[-2:] == (2, 2)
+
+
+SMALL = {"embed_dim": 16, "depths": (2, 2, 3, 2)}
+
+
+def timm_swin(**kwargs) -> nn.Module:
+    """A small Swin of timm's, with biases that show."""
+    model = timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        pretrained=False,
+        num_heads=(1, 2, 4, 8),
+        window_size=4,
+        img_size=(128, 256),
+        **SMALL,
+        **kwargs,
+    ).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith(("bias", "bias_table")):
+            nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("features_only", [False, True])
+def test_swin_of_timm_gives_the_same_maps(features_only):
+    # Maps of 32 x 64 to 4 x 8: multiples of the window, where timm's padding and rolling agree.
+    theirs = timm_swin(always_partition=True)
+    given = theirs.state_dict()
+    if features_only:  # what a feature extractor calls them
+        names = timm_swin(features_only=True).state_dict()
+        given = {key: given[key.replace("layers_", "layers.")] for key in names}
+    swin = Swin(**SMALL, heads=(1, 2, 4, 8), window=4).eval()
+    load_imagenet_tensors(swin, official_names(given), "timm's")
+    images = torch.randn(2, 3, 128, 256)
+    expected = theirs.forward_intermediates(images, intermediates_only=True)
+    ours = {}
+    for stage, layer in enumerate(swin.layers):
+        layer.register_forward_hook(lambda _, __, out, stage=stage: ours.update({stage: out[0]}))
+    swin(images)
+    for stage, x in enumerate(expected):
+        torch.testing.assert_close(ours[stage].permute(0, 3, 1, 2), x, atol=1e-4, rtol=1e-4)
+
+
+def test_swin_is_fetched_as_timm_does(monkeypatch):
+    asked = []
+
+    def create(name, **kwargs):
+        asked.append((name, kwargs))
+        return timm_swin(features_only=True)
+
+    monkeypatch.setattr(room, "timm", type("Timm", (), {"create_model": staticmethod(create)}))
+    swin = Swin(**SMALL, heads=(1, 2, 4, 8), window=4)
+    load_pretrained_swin(swin, "timm/swin_any.ms_in1k")
+    assert asked == [("swin_any.ms_in1k", {"features_only": True, "pretrained": True})]
+    with pytest.raises(ValueError, match=r"timm/swin_any\.ms_in1k does not fit this Swin: for"):
+        load_pretrained_swin(Swin(24), "timm/swin_any.ms_in1k")
+
+
+def test_swin_that_cannot_be_fetched_is_one_sentence(monkeypatch):
+    def fail(*_, **__):
+        raise ConnectionError("no network\nhere")
+
+    monkeypatch.setattr(room, "timm", type("Timm", (), {"create_model": staticmethod(fail)}))
+    with pytest.raises(ValueError, match=r"'swin_x' could not be had \(no network\); give a file"):
+        load_pretrained_swin(Swin(8), "timm/swin_x")
+
+
+@pytest.mark.parametrize("word", [w for w in backbone_presets() if w.startswith("swin")])
+def test_presets_name_swins_of_timm_that_fit(word):
+    preset = backbone_presets()[word]
+    name = preset["weights"].removeprefix("timm/")
+    assert name in timm.list_pretrained("swin_*")
+    with torch.device("meta"):
+        theirs = timm.create_model(name, pretrained=False, features_only=True)
+        swin = Swin(preset["embed_dim"], preset["depths"], preset["heads"], window=preset["window"])
+    given = official_names(theirs.state_dict())
+    own = swin.state_dict()
+    norms = {key for key in own if key.startswith("norm")}
+    assert own.keys() - norms == given.keys()
+    assert all(given[key].shape == own[key].shape for key in given)
 
 
 def test_lite0_package_refuses_another_backbone():

@@ -30,6 +30,7 @@ TINY = {
     "pixel_decoder": {"layers": 1, "heads": 4, "points": 2, "feedforward": 32},
     "transformer_decoder": {"layers": 3, "heads": 4, "feedforward": 32, "num_queries": QUERIES},
 }
+SAMPLED = {"queries": {"spacing": 16.0}, "num_queries": 100}  # the default: nobody counts them
 ABLATIONS = {
     "default": {},
     "full attention (4a, 4c)": {"attention": "full"},
@@ -38,7 +39,7 @@ ABLATIONS = {
     "self-attention first (4b)": {"order": ["self", "cross", "ffn"]},
     "dropout (4b)": {"dropout": 0.1},
     "zero queries (4b, X)": {"queries": "zero"},
-    "sampled queries": {"queries": {"spacing": 16.0}},
+    "sampled queries": SAMPLED,
     "clip positions": {"position": "3d"},
     "pixel positions": {"position": "pixels"},
     "no layer": {"layers": 0},
@@ -147,8 +148,8 @@ def test_positions_are_added_to_queries_and_keys_but_never_to_values():
     blocks = DecoderLayer(DIM, heads=4, feedforward=8, dropout=0.0, order=["cross", "self", "ffn"])
     placed = queries + position
     for block, read in (
-        (blocks["self"], (placed, placed, queries, None)),
-        (blocks["cross"], (placed, memory.keys, memory.values, None)),
+        (blocks.get_submodule("self"), (placed, placed, queries, None)),
+        (blocks.get_submodule("cross"), (placed, memory.keys, memory.values, None)),
     ):
         expected = block.norm(queries + block.attention(*read))
         torch.testing.assert_close(block(queries, position, memory, None), expected)
@@ -247,7 +248,7 @@ def test_ablation_builds_runs_and_learns(name, pixel_decoder):
 
 
 def test_placed_masks_build_run_and_learn():
-    model = build_tiny(placed_masks=True, queries={"spacing": 16.0})
+    model = build_tiny(placed_masks=True, **SAMPLED)
     assert_learns(model, layers=3, queries=16)
 
 

@@ -20,8 +20,8 @@ from mask2former.structures import Match, Prediction, Targets
 class Normalisers(NamedTuple):
     """What the sums are divided by. They add up over micro-batches and processes."""
 
-    masks: float  # objects
-    classes: float  # weight of all queries in the class loss
+    masks: float | Tensor  # objects
+    classes: float | Tensor  # weight of all queries in the class loss
 
 
 class Pairs(NamedTuple):
@@ -65,13 +65,14 @@ class Criterion:
             predictions, names = predictions[1:], names[1:]
         queries = predictions[0].class_logits.shape[1]
         normalisers = normalisers or self.normalisers(targets, queries)
-        generators = make_generators(seeds, len(targets), predictions[0].class_logits.device)
-        matches = self.matcher(predictions, targets, generators)
         device = predictions[0].class_logits.device
-        pairs = [gather_pairs(layers, device) for layers in zip(*matches, strict=True)]
-        ce = self.class_terms(predictions, targets, pairs) / max(normalisers.classes, 1e-6)
-        mask, dice_ = self.mask_terms(predictions, targets, pairs, generators)
-        masks = max(normalisers.masks, 1.0)
+        generators = make_generators(seeds, len(targets), device)
+        with torch.autocast(device.type, enabled=False):  # fp32, whatever the network computed in
+            matches = self.matcher(predictions, targets, generators)
+            pairs = [gather_pairs(layers, device) for layers in zip(*matches, strict=True)]
+            ce = self.class_terms(predictions, targets, pairs) / at_least(normalisers.classes, 1e-6)
+            mask, dice_ = self.mask_terms(predictions, targets, pairs, generators)
+        masks = at_least(normalisers.masks, 1.0)
         terms = {}
         for layer, name in enumerate(names):
             terms[f"loss_ce{name}"] = self.class_weight * ce[layer]
@@ -98,8 +99,8 @@ class Criterion:
         wanted = logits.new_full(logits.shape[:3], no_object, dtype=torch.int64)
         for picture, (target, found) in enumerate(zip(targets, pairs, strict=True)):
             wanted[found.layers, picture, found.queries] = target.labels[found.objects]
-        weight = logits.new_ones(no_object + 1)
-        weight[no_object] = self.no_object_weight
+        objects = logits.new_ones(no_object)
+        weight = torch.cat([objects, logits.new_full((1,), self.no_object_weight)])
         loss = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight, reduction="none")
         return loss.view(wanted.shape).sum((1, 2))
 
@@ -156,6 +157,11 @@ class Criterion:
             )
         logits = sample(flat.unsqueeze(1), points).squeeze(1)
         return logits, truth.flatten(0, 1)
+
+
+def at_least(divisor: float | Tensor, floor: float) -> float | Tensor:
+    """Keep a divisor off zero, without waiting for the device that holds it."""
+    return divisor.clamp(min=floor) if isinstance(divisor, Tensor) else max(divisor, floor)
 
 
 def gather_pairs(matches: Sequence[Match], device: torch.device) -> Pairs:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast
 
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.layers import freeze_batch_norm_2d
+from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from timm.models import FeatureInfo
 from torch import Tensor, nn
+
+from mask2former.model.swin import Swin, load_imagenet_tensors
 
 STRIDES = (4, 8, 16, 32)
 
@@ -61,6 +65,11 @@ class TimmBackbone(nn.Module):
         return {stride: maps[index] for stride, index in self.position.items()}
 
 
+def synchronise_batch_norms(module: nn.Module) -> nn.Module:
+    """Let trainable batch norms take their statistics over all processes (the paper's SyncBN)."""
+    return convert_sync_batchnorm(module)
+
+
 def load_weights(module: nn.Module, path: Path) -> None:
     """Load a file of timm or torchvision weights; tensors the module has no place for are skipped.
 
@@ -88,18 +97,37 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 def load_pretrained(backbone: TimmBackbone) -> None:
     """Load timm's own weights of the backbone's name, from its cache or the Hub."""
-    name = backbone.name
+    own = _parameters_and_statistics(backbone.body)
+    given = _fetch(backbone.name)
+    backbone.body.load_state_dict({key: given[key] for key in own}, strict=False)
+
+
+def load_pretrained_swin(swin: Swin, source: str) -> None:
+    """Load timm's file of an ImageNet Swin (`timm/swin_tiny_patch4_window7_224.ms_in1k`)."""
+    load_imagenet_tensors(swin, official_names(_fetch(source.removeprefix("timm/"))), source)
+
+
+def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a Swin of timm's, where patches are merged when a stage begins, not when it ends."""
+    renamed = {}
+    for key, tensor in tensors.items():
+        key = re.sub(r"^layers_(\d+)", r"layers.\1", key)  # a feature extractor's name
+        if match := re.match(r"layers\.(\d+)\.downsample(.*)", key):
+            key = f"layers.{int(match[1]) - 1}.downsample{match[2]}"
+        renamed[key] = tensor
+    return renamed
+
+
+def _fetch(name: str) -> dict[str, Tensor]:
+    """The state of timm's feature extractor with its own weights."""
     try:
-        full = timm.create_model(name, features_only=True, pretrained=True)
+        return timm.create_model(name, features_only=True, pretrained=True).state_dict()
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"timm's weights of '{name}' could not be had ({reason}); give a file of weights in "
             "model.backbone.weights instead"
         ) from error
-    own = _parameters_and_statistics(backbone.body)
-    given = full.state_dict()
-    backbone.body.load_state_dict({key: given[key] for key in own}, strict=False)
 
 
 def load_lite0_package(backbone: TimmBackbone) -> None:

@@ -52,8 +52,12 @@ def sample_pyramid_with_grid(
 
 
 def pixel_sizes(shapes: Shapes, like: Tensor) -> Tensor:
-    """Width and height of a pixel of each level where the picture is 1 x 1: (levels, 2)."""
-    return like.new_tensor([(1 / width, 1 / height) for height, width in shapes])
+    """Width and height of a pixel of each level where the picture is 1 x 1: (levels, 2).
+
+    Filled in on the device: the device would have to be waited for to copy a list to it.
+    """
+    sides = [like.new_full((1,), 1 / side) for height, width in shapes for side in (width, height)]
+    return torch.cat(sides).unflatten(0, (-1, 2))
 
 
 class DeformableAttention(nn.Module):

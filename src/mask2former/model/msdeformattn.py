@@ -122,7 +122,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             [place + level for place, level in zip(places, self.level_embed, strict=True)]
         )
         reference = torch.cat([pixel_centres(*shape, tokens.device) for shape in shapes])
-        pixels = pixel_sizes(shapes, tokens)  # once: it is a copy from the host
+        pixels = pixel_sizes(shapes, tokens)
         for layer in self.layers:
             tokens = layer(tokens, position, reference, shapes, pixels)
         levels = tokens.split([height * width for height, width in shapes], dim=1)

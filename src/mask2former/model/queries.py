@@ -76,7 +76,8 @@ class SampledQueries(nn.Module):
         place = self.place(1, height, width, self.stride, dim, maps.device)
         content = sample(maps, points.expand(batch, -1, -1)).transpose(1, 2)
         place = sample(place, points[None]).transpose(1, 2)
-        pixels = points * (points.new_tensor([width, height]) * self.stride)
+        x, y = points.unbind(-1)
+        pixels = torch.stack([x * width, y * height], dim=-1) * self.stride
         return Queries(self.content(content), self.position(place).expand(batch, -1, -1), pixels)
 
 

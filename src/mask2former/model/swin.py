@@ -7,7 +7,7 @@ gives other features wherever a map is no multiple of the window. Inside, maps a
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -59,7 +59,7 @@ class Swin(nn.Module):
         features = {}
         for stage, (stride, layer) in enumerate(zip(self.channels, self.layers, strict=True)):
             x, onward = layer(x)
-            norm = self.get_submodule(f"norm{stage}")
+            norm = getattr(self, f"norm{stage}")
             features[stride] = norm(x).permute(0, 3, 1, 2)
             x = onward
         return features
@@ -217,20 +217,24 @@ def relative_position_index(window: int) -> Tensor:
 
 
 def load_imagenet(swin: Swin, path: Path) -> None:
-    """Load an ImageNet file of the Swin authors (`swin_tiny_patch4_window7_224.pth`, ...).
+    """Load an ImageNet file of the Swin authors (`swin_tiny_patch4_window7_224.pth`, ...)."""
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    load_imagenet_tensors(swin, tensors.get("model", tensors), str(path))
 
-    Its classifier and its masks are left out; the norms of the four outputs, which it has not, stay
+
+def load_imagenet_tensors(swin: Swin, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load a classifier's tensors under their official names; `source` names them in the error.
+
+    Its head and its masks are left out; the norms of the four outputs, which it has not, stay
     fresh. Raises ValueError where anything else is absent or of another shape.
     """
-    tensors = torch.load(path, map_location="cpu", weights_only=True)
-    tensors = tensors.get("model", tensors)
     fresh = {f"norm{level}.{part}" for level in range(4) for part in ("weight", "bias")}
     wanted = {key: tensor for key, tensor in swin.state_dict().items() if key not in fresh}
     for key, tensor in wanted.items():
         if key not in tensors or tensors[key].shape != tensor.shape:
             found = tuple(tensors[key].shape) if key in tensors else "nothing"
             raise ValueError(
-                f"{path} does not fit this Swin: for '{key}' of shape {tuple(tensor.shape)} it has "
-                f"{found}; give the ImageNet file of the same size"
+                f"{source} does not fit this Swin: for '{key}' of shape {tuple(tensor.shape)} it "
+                f"has {found}; give the ImageNet weights of the same size"
             )
     swin.load_state_dict({key: tensors[key] for key in wanted}, strict=False)

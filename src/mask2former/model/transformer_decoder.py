@@ -120,7 +120,7 @@ class FeedForward(nn.Module):
         return self.norm(queries + self.dropout(self.linear2(hidden)))
 
 
-class DecoderLayer(nn.ModuleDict):
+class DecoderLayer(nn.Module):
     """The three blocks of a layer, in the order given (paper: cross, self, ffn; table 4b)."""
 
     def __init__(
@@ -133,13 +133,15 @@ class DecoderLayer(nn.ModuleDict):
         }
         if sorted(order) != sorted(blocks):
             raise ValueError(f"order must name cross, self and ffn once each, not {list(order)}")
-        super().__init__({name: blocks[name] for name in order})
+        super().__init__()
+        for name in order:
+            self.add_module(name, blocks[name])
 
     def forward(
         self, queries: Tensor, position: Tensor, memory: Memory, allowed: Tensor | None
     ) -> Tensor:
         """(B, Q, C) -> (B, Q, C)."""
-        for block in self.values():
+        for block in self.children():
             queries = block(queries, position, memory, allowed)
         return queries
 

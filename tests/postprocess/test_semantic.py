@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,10 +11,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mask2former.postprocess import semantic
-from mask2former.postprocess.semantic import semantic_map, semantic_map_at_original_size
+from mask2former.postprocess.semantic import resize_masks, resize_scores, semantic_map
 from mask2former.structures import Prediction, Sizes
 
-RULES = {"scores resized": semantic_map, "masks resized": semantic_map_at_original_size}
+RULES = {
+    "scores resized": partial(semantic_map, score=resize_scores),
+    "masks resized": partial(semantic_map, score=resize_masks),
+}
 
 
 def random_case(seed: int) -> tuple[Prediction, Sizes]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol, Self
 
 from mask2former.categories import Categories
-from mask2former.metrics.average_precision import AveragePrecision
+from mask2former.metrics.average_precision import CLIP_SIDES, AveragePrecision
+from mask2former.metrics.cityscapes import CityscapesAP
 from mask2former.metrics.mean_iou import MeanIoU
 from mask2former.metrics.panoptic_quality import PanopticQuality
 from mask2former.structures import Truth
 
-__all__ = ["AveragePrecision", "MeanIoU", "Metric", "PanopticQuality", "for_task"]
+__all__ = ["AveragePrecision", "CityscapesAP", "MeanIoU", "Metric", "PanopticQuality", "for_task"]
 
 
 class Metric(Protocol):
@@ -44,11 +45,19 @@ def for_task(
     max_detections: int = 100,
     *,
     shard: tuple[int, int] = (0, 1),
+    rules: Literal["coco", "cityscapes", "youtube_vis"] = "coco",
 ) -> Metric:
-    """The metric a task is measured with; `shard` is (rank, number of processes)."""
+    """The metric a task is measured with; `shard` is (rank, number of processes).
+
+    `rules` are those of average precision.
+    """
     match task:
         case "semantic":
             return MeanIoU(categories)
+        case "instance" if rules == "cityscapes":
+            return CityscapesAP(categories)
+        case "instance" if rules == "youtube_vis":
+            return AveragePrecision(categories, max_detections, sides=CLIP_SIDES, shard=shard)
         case "instance":
             return AveragePrecision(categories, max_detections, shard=shard)
         case "panoptic":

@@ -15,7 +15,7 @@ import hotcoco
 import numpy as np
 
 from mask2former.categories import Categories
-from mask2former.rle import encode_clip
+from mask2former.rle import encode_clip, mean_area
 from mask2former.structures import Instances, Truth
 
 IMAGE_SIDES = (32, 96)
@@ -46,6 +46,7 @@ class AveragePrecision:
         if not self._names:
             raise ValueError("AP is measured on things, and every category is stuff")
         self._max_detections = max_detections
+        self._sides = sides
         # COCO's ids start at 1 (its code takes 0 for "unmatched") and are unique over the shards.
         rank, self._id_step = shard
         self._next_picture = self._next_object = rank + 1
@@ -60,9 +61,12 @@ class AveragePrecision:
     @property
     def protocol(self) -> str:
         """The rules in one sentence."""
+        rules, unit = "mask AP as in COCO", "picture"
+        if self._sides == CLIP_SIDES:
+            rules, unit = "AP of masks in space and time as in YouTube-VIS", "clip"
         return (
-            "mask AP as in COCO: mean over IoU 0.50:0.05:0.95 and the classes that occur in the"
-            f" ground truth, crowds ignored, at most {self._max_detections} detections a picture"
+            f"{rules}: mean over IoU 0.50:0.05:0.95 and the classes that occur in the ground"
+            f" truth, crowds ignored, at most {self._max_detections} detections a {unit}"
         )
 
     def update(self, prediction: Instances, truth: Truth) -> None:
@@ -105,8 +109,6 @@ class AveragePrecision:
         for index, (label, score) in enumerate(entries):
             if label in self._names:
                 mask = prediction.mask(index)
-                areas = np.count_nonzero(mask, axis=(1, 2))
-                area = areas.sum() / max(np.count_nonzero(areas), 1)
                 yield {
                     "image_id": picture,
                     "category_id": label,
@@ -114,7 +116,7 @@ class AveragePrecision:
                     "score": score,
                     # COCO's rules take a result's area from its box, so this box has the area of
                     # the mask (of a clip: the mean over the frames that show the object).
-                    "bbox": [0.0, 0.0, float(area), 1.0],
+                    "bbox": [0.0, 0.0, mean_area(mask), 1.0],
                 }
 
     def merge(self, other: AveragePrecision) -> None:

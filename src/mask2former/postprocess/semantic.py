@@ -6,7 +6,7 @@ queries nor a large picture need much memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,43 +20,76 @@ STRIP_PIXELS = 4_000_000
 """How many pixels of masks or class scores are made at a time (four bytes each)."""
 
 Restore = Callable[[Tensor], Tensor]
+"""Maps at the input's size -> at the picture's."""
+Score = Callable[[Tensor, Tensor, Restore], Tensor]
+"""Class probabilities (Q, K) and mask logits (Q, rows, W) -> class scores of the picture."""
 
 
-def semantic_map(prediction: Prediction, sizes: Sizes) -> SemanticMap:
-    """Official rule for models trained on semantic maps: class scores are made, then resized.
+class View(NamedTuple):
+    """What the network says of a picture at some size; `turn` undoes how it was shown (a flip)."""
 
-    Takes the prediction of one picture or clip (batch of 1).
-    """
-    return _label(prediction, sizes, lambda classes, masks, to: to(_vote(classes, masks)))
+    prediction: Prediction
+    sizes: Sizes
+    turn: Callable[[Tensor], Tensor]
 
 
-def semantic_map_at_original_size(prediction: Prediction, sizes: Sizes) -> SemanticMap:
+def resize_scores(classes: Tensor, masks: Tensor, restore: Restore) -> Tensor:
+    """Official rule for models trained on semantic maps: class scores are made, then resized."""
+    return restore(_vote(classes, masks))
+
+
+def resize_masks(classes: Tensor, masks: Tensor, restore: Restore) -> Tensor:
     """Official rule for panoptic and instance models: masks are resized, then class scores made."""
-    return _label(prediction, sizes, lambda classes, masks, to: _vote(classes, to(masks)))
+    return _vote(classes, restore(masks))
 
 
 def _vote(classes: Tensor, masks: Tensor) -> Tensor:
-    """Class probabilities (Q, K) and mask logits (Q, rows, W) -> class scores (K, rows, W)."""
     return torch.einsum("qk,qrw->krw", classes, masks.sigmoid())
 
 
-def _label(
-    prediction: Prediction, sizes: Sizes, score: Callable[[Tensor, Tensor, Restore], Tensor]
-) -> SemanticMap:
-    """The best class of every pixel; `score` makes class scores of masks at the input's size."""
+def semantic_map(prediction: Prediction, sizes: Sizes, score: Score) -> SemanticMap:
+    """The best class of every pixel, by one of the two rules, for one picture or clip (batch 1)."""
+    frames = prediction.mask_features.shape[1]
+    labels = np.empty((frames, *sizes.original), np.int16)
+    for frame, rows, scores in _score_strips(prediction, sizes, score):
+        labels[frame, rows] = scores.argmax(0).to(torch.int16).cpu().numpy()
+    return SemanticMap(labels)
+
+
+def semantic_map_of_views(views: Iterable[View], score: Score) -> SemanticMap:
+    """The class with the best mean score over several views of one picture.
+
+    All scores (K, H, W) are in memory at a time; the views come one by one.
+    """
+    total = torch.zeros(())
+    for prediction, sizes, turn in views:
+        if total.ndim == 0:
+            classes, frames = (
+                prediction.class_logits.shape[2] - 1,
+                prediction.mask_features.shape[1],
+            )
+            total = prediction.mask_features.new_zeros(frames, classes, *sizes.original).float()
+        for frame, rows, scores in _score_strips(prediction, sizes, score):
+            total[frame, :, rows] += turn(scores)
+    return SemanticMap(total.argmax(1).to(torch.int16).cpu().numpy())
+
+
+def _score_strips(
+    prediction: Prediction, sizes: Sizes, score: Score
+) -> Iterator[tuple[int, slice, Tensor]]:
+    """Class scores (K, rows, W) of some rows of a frame after the other."""
     classes = prediction.class_logits[0].float().softmax(-1)[:, :-1]  # (Q, K)
     embeddings = prediction.mask_embeddings[0].float()
     features = prediction.mask_features[0].float()  # (T, C, h, w)
     height, width = sizes.original
     row = max(classes.shape) * max(width, 4 * features.shape[3])
     step = max(1, int(STRIP_PIXELS / row * min(1.0, height / sizes.network[0])))
-    labels = np.empty((features.shape[0], height, width), np.int16)
     for first in range(0, height, step):
-        strip = Strip.of(first, min(first + step, height), sizes, features.shape[2])
-        for frame, maps in zip(labels, features, strict=True):
+        last = min(first + step, height)
+        strip = Strip.of(first, last, sizes, features.shape[2])
+        for frame, maps in enumerate(features):
             scores = score(classes, strip.masks(embeddings, maps), strip.restore)
-            frame[first : first + step] = scores.argmax(0).to(torch.int16).cpu().numpy()
-    return SemanticMap(labels)
+            yield frame, slice(first, last), scores
 
 
 class Strip(NamedTuple):

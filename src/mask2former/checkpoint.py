@@ -1,35 +1,28 @@
-"""A model folder: `config.json` and `model.safetensors`, enough to predict, evaluate and export."""
+"""A model on disk: our folder, enough to predict, evaluate and export, or other people's files."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+import logging
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mask2former.build import build_model
-from mask2former.categories import Categories
-from mask2former.config import FORMAT, Config, dump_config, parse_config
-from mask2former.files import replace_file, replace_text, to_json, with_nan
+from mask2former.card import ModelCard, card_from_json, card_to_json
+from mask2former.convert.foreign import read_foreign
+from mask2former.convert.hub_folder import is_hub_folder
+from mask2former.convert.read import read_tensors
+from mask2former.faults import naming, shorten
+from mask2former.files import read_json, to_json
 from mask2former.model.mask2former import Mask2Former
+from mask2former.writing import replace_file, replace_text
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model folder says beside the weights."""
-
-    config: Config
-    categories: Categories
-    licence: str = "not stated"
-    metrics: dict[str, Any] = field(default_factory=dict)
+logger = logging.getLogger(__name__)
 
 
 def save_model(
@@ -47,30 +40,32 @@ def save_model(
 
 def save_card(folder: Path, card: ModelCard) -> None:
     """Write `config.json` alone."""
-    document = {
-        "format": FORMAT,
-        "licence": card.licence,
-        "metrics": card.metrics,
-        "categories": card.categories.to_json(),
-        "config": dump_config(card.config),
-    }
-    replace_text(folder / CONFIG_FILE, to_json(document, indent=1))
+    replace_text(folder / CONFIG_FILE, to_json(card_to_json(card), indent=1))
 
 
-def load_model(folder: Path) -> tuple[Mask2Former, ModelCard]:
-    """Read a model folder: the network in fp32 and evaluation mode, and its card.
+def load_model(path: Path, recipe: str | None = None) -> tuple[Mask2Former, ModelCard]:
+    """Read a model folder or other people's weights: the network, fp32, evaluating; and its card.
 
-    Raises ValueError with the file and the mend where something is missing or does not fit.
+    Other people's are `read_foreign`'s; what it had to assume of them is logged as a warning, and
+    `recipe` says otherwise. Raises ValueError with the file and the mend where something is missing
+    or does not fit.
     """
-    card = load_card(folder)
-    path = folder / WEIGHTS_FILE
+    if path.is_file() or is_hub_folder(path):
+        weights, card, remarks = read_foreign(path, recipe)
+        for remark in remarks:
+            logger.warning(remark)
+    else:
+        if recipe is not None:
+            raise ValueError(f"{path} has settings of its own; leave the recipe out")
+        card = load_card(path)
+        path = path / WEIGHTS_FILE
+        if not path.is_file():
+            raise ValueError(f"{path.parent} has no {WEIGHTS_FILE}; is the training finished?")
+        weights = read_tensors(path).tensors
     try:
-        weights = load_file(path)
-    except FileNotFoundError:
-        raise ValueError(f"{folder} has no {WEIGHTS_FILE}; is the training finished?") from None
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error})") from None
-    model = build_model(card.config.model, len(card.categories))
+        model = build_model(card.config.model, len(card.categories))
+    except ValueError as error:
+        raise ValueError(naming(path, str(error))) from error
     load_weights(model, weights, path)
     return model.eval(), card
 
@@ -78,23 +73,9 @@ def load_model(folder: Path) -> tuple[Mask2Former, ModelCard]:
 def load_card(folder: Path) -> ModelCard:
     """Read `config.json`."""
     path = folder / CONFIG_FILE
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{folder} is no model folder: it has no {CONFIG_FILE}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no JSON file ({error})") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ValueError(f"{path} is not of the format {FORMAT}, which this version reads")
-    for key in ("config", "categories"):
-        if key not in document:
-            raise ValueError(f"{path} has no '{key}'; it was cut or edited by hand")
-    return ModelCard(
-        config=parse_config(document["config"], str(path)),
-        categories=Categories.from_json(document["categories"]),
-        licence=document.get("licence", "not stated"),
-        metrics=with_nan(document.get("metrics", {})),
-    )
+    if not path.exists():
+        raise ValueError(f"{folder} is no model folder: it has no {CONFIG_FILE}")
+    return card_from_json(read_json(path), str(path))
 
 
 def load_weights(model: Mask2Former, weights: dict[str, Tensor], path: Path) -> None:
@@ -103,16 +84,25 @@ def load_weights(model: Mask2Former, weights: dict[str, Tensor], path: Path) -> 
     missing = sorted(own.keys() - weights.keys())
     unknown = sorted(weights.keys() - own.keys())
     reshaped = sorted(
-        f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}"
+        f"{name} {_form(weights[name])} for {_form(own[name])}"
         for name in own.keys() & weights.keys()
-        if own[name].shape != weights[name].shape
+        if _form(own[name]) != _form(weights[name])
     )
     faults = {"missing": missing, "not known": unknown, "of another shape": reshaped}
     if any(faults.values()):
         said = "; ".join(
-            f"{len(names)} {fault} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for fault, names in faults.items()
-            if names
+            f"{len(names)} {fault} ({_first(names)})" for fault, names in faults.items() if names
         )
-        raise ValueError(f"{path} does not fit its {CONFIG_FILE}: {said}")
+        which = (
+            f"its {CONFIG_FILE}" if path.name == WEIGHTS_FILE else "the network its shapes tell of"
+        )
+        raise ValueError(f"{path} does not fit {which}: {said}; is it whole and unchanged?")
     model.load_state_dict(weights)
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)}{'' if tensor.is_floating_point() else ' integers'}"
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(shorten(name, 150) for name in names[:3]) + (", ..." if len(names) > 3 else "")

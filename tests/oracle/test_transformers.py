@@ -8,7 +8,7 @@ import transformers
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mask2former.convert import from_huggingface
+from mask2former.convert.huggingface import from_huggingface
 from mask2former.loss.criterion import Criterion
 from mask2former.loss.matcher import Matcher
 from mask2former.loss.sampling import RandomPoints, UncertainPoints

@@ -1,106 +1,15 @@
-"""Weights of other implementations <-> ours: one table per source, one row per kind of tensor.
+"""The names of transformers' Mask2Former, in files on the Hub and in memory (versions 4 and 5).
 
-In a row's names `{i}` stands for a number, `{i+1}` for the number after it, and `{x}` for any rest.
-The first row that fits a name serves it.
+The first of several names is that of files which transformers 5 writes and every version reads.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-PLACE = re.compile(r"\{(\w)(?:\+(\d+))?\}")
-ESCAPED_PLACE = re.compile(r"\\\{(\w)(?:\\\+\d+)?\\\}")
-THIRDS = ("query", "key", "value")
-
-Operation = Literal["copy", "drop", "query", "key", "value"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Their name, our name, and what is done: a third of a packed projection, a copy, nothing."""
-
-    theirs: str
-    ours: str
-    operation: Operation = "copy"
-
-    def rename(self, name: str) -> str | None:
-        """Our name of their tensor, or None where the row is not about it."""
-        values = _read(self.theirs, name)
-        return None if values is None else _fill(self.ours, values)
-
-
-def convert(tensors: Mapping[str, Tensor], table: Iterable[Row], *, source: str) -> dict:
-    """Give every tensor our name and form; `source` names the origin in messages.
-
-    Raises ValueError where a tensor has no row, or a packed projection lacks a third.
-    """
-    table = list(table)
-    converted: dict[str, Tensor] = {}
-    thirds: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    unknown = []
-    for name, tensor in tensors.items():
-        rows = ((row.operation, ours) for row in table if (ours := row.rename(name)) is not None)
-        operation, ours = next(rows, ("unknown", ""))
-        if operation == "unknown":
-            unknown.append(name)
-        elif operation == "copy":
-            converted[ours] = tensor
-        elif operation != "drop":
-            thirds[ours][operation] = tensor
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} tensors of {source} belong to no known part of a Mask2Former: "
-            f"{', '.join(unknown[:5])}; is it a Mask2Former with a ResNet or Swin backbone?"
-        )
-    for ours, parts in thirds.items():
-        lacking = [part for part in THIRDS if part not in parts]
-        if lacking:
-            raise ValueError(f"{source} lacks the {' and '.join(lacking)} projection of '{ours}'")
-        converted[ours] = torch.cat([parts[part] for part in THIRDS])
-    return converted
-
-
-def from_huggingface(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of a transformers `Mask2FormerForUniversalSegmentation`, in our names.
-
-    Takes the names of files on the hub and those a model has in memory (transformers 4 and 5).
-    """
-    return convert(tensors, HUGGINGFACE, source="the Hugging Face weights")
-
-
-def under(theirs: str, ours: str, rows: Iterable[Row]) -> list[Row]:
-    """Rows whose names begin with a prefix."""
-    return [Row(theirs + row.theirs, ours + row.ours, row.operation) for row in rows]
-
-
-def _read(template: str, name: str) -> dict[str, str | int] | None:
-    pattern = ESCAPED_PLACE.sub(
-        lambda place: "(?P<x>.+)" if place[1] == "x" else rf"(?P<{place[1]}>\d+)",
-        re.escape(template),
-    )
-    found = re.fullmatch(pattern, name)
-    if found is None:
-        return None
-    offsets = dict(PLACE.findall(template))
-    return {
-        place: text if place == "x" else int(text) - int(offsets[place] or 0)
-        for place, text in found.groupdict().items()
-    }
-
-
-def _fill(template: str, values: Mapping[str, str | int]) -> str:
-    return PLACE.sub(
-        lambda place: str(int(values[place[1]]) + int(place[2]) if place[2] else values[place[1]]),
-        template,
-    )
-
+from mask2former.convert.rows import THIRDS, Row, to_ours, under
 
 SWIN_BLOCK = [
     Row("layernorm_before.{x}", "norm1.{x}"),
@@ -191,3 +100,8 @@ HUGGINGFACE = [
     Row("class_predictor.{x}", "transformer_decoder.class_head.{x}"),
     Row("criterion.empty_weight", "", "drop"),
 ]
+
+
+def from_huggingface(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a transformers `Mask2FormerForUniversalSegmentation`, in our names."""
+    return to_ours(tensors, HUGGINGFACE, source="the Hugging Face weights")

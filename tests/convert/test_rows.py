@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mask2former.convert import Row, convert, from_huggingface
+from mask2former.convert.huggingface import from_huggingface
+from mask2former.convert.rows import Row, to_ours
 
 DECODER = "model.transformer_module.decoder.layers.2.self_attn."
 
@@ -20,7 +21,7 @@ def test_row_ignores_other_names():
     assert Row("a.weight", "b").rename("aXweight") is None
 
 
-def test_convert_packs_thirds_in_order_whatever_the_order_of_the_file():
+def test_tables_packs_thirds_in_order_whatever_the_order_of_the_file():
     tensors = {
         f"{DECODER}{third}_proj.weight": torch.full((2, 2), float(position))
         for position, third in ((1, "k"), (0, "q"), (2, "v"))
@@ -30,20 +31,20 @@ def test_convert_packs_thirds_in_order_whatever_the_order_of_the_file():
     assert packed[1][:, 0].tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_convert_refuses_a_lost_third():
+def test_tables_refuses_a_lost_third():
     tensors = {f"{DECODER}{third}_proj.bias": torch.zeros(2) for third in "qv"}
     with pytest.raises(ValueError, match="lacks the key projection"):
         from_huggingface(tensors)
 
 
-def test_convert_names_what_it_does_not_know():
+def test_tables_names_what_it_does_not_know():
     tensors = {"model.pixel_level_module.encoder.cls_token": torch.zeros(1)}
     with pytest.raises(ValueError, match=r"1 tensors of the Hugging Face weights.*cls_token"):
         from_huggingface(tensors)
 
 
-def test_convert_drops_what_a_row_drops():
-    assert convert({"a": torch.zeros(1)}, [Row("a", "", "drop")], source="a test") == {}
+def test_tables_drops_what_a_row_drops():
+    assert to_ours({"a": torch.zeros(1)}, [Row("a", "", "drop")], source="a test") == {}
 
 
 @pytest.mark.parametrize(

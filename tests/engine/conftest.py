@@ -60,3 +60,10 @@ def predictor(tiny: Callable[..., Config]) -> Predictor:
     categories = Shapes(1).categories
     model = build_model(config.model, len(categories))
     return Predictor(model, ModelCard(config, categories, "none"), torch.device("cpu"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw nothing: the pictures of a tiny run take longer than its steps."""
+    monkeypatch.setattr("mask2former.engine.train.draw_samples", lambda *_: None)
+    monkeypatch.setattr("mask2former.report.run_folder.RunFolder.plot", lambda _: None)

@@ -22,8 +22,11 @@ def test_auto_prefers_cuda_to_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto").type == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("auto").type == "cuda"
     assert choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="no cuda:2 device"):
+        choose_device("cuda:2")
 
 
 @pytest.mark.usefixtures("only_cpu")

@@ -14,7 +14,7 @@ def test_every_task_is_measured(predictor: Predictor, task: str, headline: str) 
     shown: list[int] = []
     report = evaluate(predictor, Shapes(3, (64, 64)), task, show=shown.append)
     assert next(iter(report.summary)) == headline
-    assert 0 <= report.headline <= 1
+    assert 0 <= report.score() <= 1
     assert report.pictures == 3
     assert shown == [1, 2, 3]
     assert report.protocol
@@ -34,5 +34,6 @@ def test_truth_that_cannot_say_the_task_names_the_picture(predictor: Predictor) 
 
 
 def test_nothing_measured_is_worse_than_anything() -> None:
-    assert Report({"AP": float("nan")}, [], "", 0, 0.0).headline == float("-inf")
-    assert Report({"AP": 0.25, "AP50": 0.5}, [], "", 0, 0.0).headline == 0.25
+    assert Report({"AP": float("nan")}, [], "", 0, 0.0).score() == float("-inf")
+    assert Report({"AP": 0.25, "AP50": 0.5}, [], "", 0, 0.0).score() == 0.25
+    assert Report({"AP": 0.25, "AP50": 0.5}, [], "", 0, 0.0).score("AP50") == 0.5

@@ -64,10 +64,13 @@ def test_earlier_results_are_left_out_and_counted(pictures: Path) -> None:
     sources = [str(pictures), str(pictures / "**" / "*.png")]
     found = find_pictures(sources, output=pictures / "out", say=said.append)
     assert names(found) == ["a.png", "b.jpg", "a.png", "c.PNG"]
-    assert said == [f"2 earlier results below {pictures / 'out'} are left out"]
+    assert said == [
+        f"{pictures}: 2 other files (.txt, .pdf) left out",
+        f"2 earlier results below {pictures / 'out'} are left out",
+    ]
     named = str(pictures / "out" / "overlay" / "a.png")
     assert names(find_pictures([named], output=pictures / "out", say=said.append)) == ["a.png"]
-    assert len(said) == 1
+    assert len(said) == 2
 
 
 def test_pictures_may_lie_in_the_output_folder(pictures: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,8 +14,10 @@ from safetensors.torch import load_file
 from mask2former.checkpoint import load_card, load_model
 from mask2former.config import Config
 from mask2former.engine.evaluate import Report
+from mask2former.engine.learner import Learner
 from mask2former.engine.predict import Predictor, load
-from mask2former.engine.train import DivergedError, Trainer, train
+from mask2former.engine.stops import DivergedError
+from mask2former.engine.train import Trainer, train
 from mask2former.structures import Batch
 
 CPU = torch.device("cpu")
@@ -41,11 +42,7 @@ def assert_equal_weights(one: Path, other: Path, atol: float) -> None:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=atol, msg=name)
 
 
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the run that all tests share draws: its pictures take longer than its steps."""
-    monkeypatch.setattr("mask2former.engine.train.draw_samples", lambda *_: None)
-    monkeypatch.setattr("mask2former.report.run_folder.RunFolder.plot", lambda _: None)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 class Killed(BaseException):
@@ -115,7 +112,7 @@ def test_best_model_is_the_one_kept(
     headlines = [0.3, 0.7, 0.5]
     seen: list[dict[str, torch.Tensor]] = []
 
-    def measure(predictor: Predictor, *_: object) -> Report:
+    def measure(predictor: Predictor, *_: object, **__: object) -> Report:
         weights = predictor.model.state_dict()
         seen.append({name: weight.clone() for name, weight in weights.items()})
         return Report({"PQ": headlines[len(seen) - 1]}, [], "by hand", 1, 0.0)
@@ -143,15 +140,6 @@ def test_resumed_run_equals_the_uninterrupted_one(workers: int, tiny: Tiny, tmp_
     assert_equal_weights(whole, parts, atol=1e-6)
 
 
-def test_kill_between_two_renames_leaves_a_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(Killed):
-        train(tiny(), tmp_path, device=CPU, say=kill_at(5))
-    (tmp_path / "last").rename(tmp_path / ".last.old")
-    train(tiny(), tmp_path, device=CPU, resume=True, say=silent)
-    assert list(read_losses(tmp_path)) == [1, 2, 3, 4, 5, 6]
-    assert (tmp_path / "last").is_dir()
-
-
 def test_cut_batches_give_the_same_losses(tiny: Tiny, tmp_path: Path) -> None:
     batch = ("train.steps=3", "train.batch_size=4")
     for cut in (1, 2, 4):
@@ -176,11 +164,11 @@ def test_resume_without_a_checkpoint_is_said(tiny: Tiny, tmp_path: Path) -> None
 
 def break_weights(trainer: Trainer) -> None:
     with torch.no_grad():
-        trainer.network.transformer_decoder.level_embed.weight.fill_(math.nan)
+        trainer.learner.network.transformer_decoder.level_embed.weight.fill_(math.nan)
 
 
 def break_gradients(trainer: Trainer) -> None:
-    weight = trainer.network.transformer_decoder.level_embed.weight
+    weight = trainer.learner.network.transformer_decoder.level_embed.weight
     weight.register_hook(lambda gradient: gradient * math.inf)
 
 
@@ -188,7 +176,7 @@ def break_gradients(trainer: Trainer) -> None:
     ("harm", "what"),
     [
         (break_weights, "the matching costs .* are not finite"),
-        (break_gradients, "the gradient is not"),
+        (break_gradients, "gradient_norm not finite"),
     ],
 )
 def test_run_stops_before_harm_and_names_the_pictures(
@@ -219,10 +207,8 @@ def test_terms_that_are_no_numbers_are_named(
             "loss_dice_0": torch.tensor(math.inf),
         }
 
-    monkeypatch.setattr(Trainer, "losses", spoiled)
-    with pytest.raises(
-        DivergedError, match="step 1: loss_dice_0 are not finite, with the pictures"
-    ):
+    monkeypatch.setattr(Learner, "losses", spoiled)
+    with pytest.raises(DivergedError, match=r"step 1: loss_dice_0.* not finite, with the pictures"):
         train(tiny(), tmp_path, device=CPU, say=silent)
 
 
@@ -280,8 +266,10 @@ def test_start_takes_over_what_fits_and_names_the_rest(
     fresh = {name for name in new if old[name].shape != new[name].shape}
     assert len(fresh) == 2  # weight and bias of the class head: two outputs for five
     assert all(torch.equal(old[name], new[name]) for name in new.keys() - fresh)
-    assert f"{len(new) - 2} of {len(new)} tensors taken over from {run}" in said
-    assert f"fresh: {', '.join(sorted(fresh))}" in said
+    assert any(f"{len(new) - 2} of {len(new)} tensors taken over from {run}: " in s for s in said)
+    assert any(s.startswith("taken over in part") and "class_head.bias" in s for s in said)
+    no_object = "transformer_decoder.class_head.weight"
+    assert torch.equal(old[no_object][-1], new[no_object][-1])
 
 
 def test_seed_fixes_the_run(run: Path, tiny: Tiny, tmp_path: Path) -> None:
@@ -293,14 +281,11 @@ def test_seed_fixes_the_run(run: Path, tiny: Tiny, tmp_path: Path) -> None:
     assert read_losses(tmp_path / "7") != {1: first}
 
 
-def test_a_checkpoint_left_over_from_a_kill_does_not_stop_the_next_save(
-    tiny: Tiny, tmp_path: Path
-) -> None:
+def test_a_half_written_state_does_not_stop_the_next_save(tiny: Tiny, tmp_path: Path) -> None:
     train(tiny("train.steps=2"), tmp_path, device=CPU, say=silent)
-    shutil.copytree(tmp_path / "last", tmp_path / ".last.old")
+    (tmp_path / "last" / ".state.part.pt").write_bytes(b"half")
     train(tiny("train.steps=4"), tmp_path, device=CPU, say=silent, resume=True)
-    assert (tmp_path / "last").exists()
-    assert not (tmp_path / ".last.old").exists()
+    assert [path.name for path in (tmp_path / "last").iterdir()] == ["state.pt"]
 
 
 def test_resuming_a_finished_run_keeps_the_figures_of_the_best_model(

@@ -11,6 +11,7 @@ import numpy as np
 from mask2former.config import Task
 from mask2former.data import Dataset
 from mask2former.engine.predict import Predictor
+from mask2former.engine.processes import ALONE, Team
 from mask2former.metrics import for_task
 
 
@@ -23,10 +24,9 @@ class Report(NamedTuple):
     pictures: int
     seconds: float
 
-    @property
-    def headline(self) -> float:
-        """The figure that decides which checkpoint is best; -inf where nothing was measured."""
-        value = next(iter(self.summary.values()))
+    def score(self, name: str | None = None) -> float:
+        """The figure that tells the best model, by default the headline; -inf if not measured."""
+        value = self.summary[name or next(iter(self.summary))]
         return float("-inf") if np.isnan(value) else value
 
 
@@ -36,24 +36,32 @@ def evaluate(
     task: Task,
     *,
     show: Callable[[int], None] = lambda done: None,
+    team: Team = ALONE,
 ) -> Report:
     """Predict every picture and compare; `show` hears how many are done.
 
-    The data set's classes must be the model's, in the model's order.
+    The processes of a team take the pictures in turn, each picture once, and all get the report of
+    all pictures. The data set's classes must be the model's, in the model's order.
     """
     if dataset.categories.names != predictor.categories.names:
         raise ValueError(
             f"the model's classes are {predictor.categories.names[:5]} ..., the data's "
             f"{dataset.categories.names[:5]} ...; evaluate on data with the model's own classes"
         )
-    metric = for_task(task, predictor.categories, predictor.card.config.test.max_detections)
+    shard = (team.rank, team.size)
+    test = predictor.card.config.test
+    categories, detections = predictor.categories, test.max_detections
+    metric = for_task(task, categories, detections, shard=shard, rules=test.ap)
     start = time.perf_counter()
-    for index in range(len(dataset)):
+    for index in range(team.rank, len(dataset), team.size):
         result = predictor.segment(dataset.image(index), task)
         try:
             metric.update(result, dataset.truth(index))
         except ValueError as error:
             raise ValueError(f"{dataset.file(index)}: {error}") from error
         show(index + 1)
+    metric, *others = team.gather(metric)
+    for other in others:
+        metric.merge(other)
     seconds = time.perf_counter() - start
     return Report(metric.compute(), metric.per_class(), metric.protocol, len(dataset), seconds)

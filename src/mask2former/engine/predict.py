@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast, get_args, overload
 
@@ -13,27 +13,49 @@ from torch import Tensor
 
 from mask2former.categories import Categories
 from mask2former.checkpoint import ModelCard, load_model
-from mask2former.config import Task
+from mask2former.config import Task, Tta
 from mask2former.data.transforms import shorten
 from mask2former.engine.device import choose_device
 from mask2former.files import as_rgb, read_image
+from mask2former.frames import read_clip, stack_frames
 from mask2former.model.mask2former import Mask2Former
-from mask2former.postprocess.instance import instances
+from mask2former.postprocess.instance import instances, tracks
 from mask2former.postprocess.panoptic import panoptic
-from mask2former.postprocess.semantic import semantic_map, semantic_map_at_original_size
+from mask2former.postprocess.semantic import (
+    View,
+    resize_masks,
+    resize_scores,
+    semantic_map,
+    semantic_map_of_views,
+)
 from mask2former.results import PictureResult, wrap
 from mask2former.structures import Prediction, Result, Sizes
 from mask2former.zoo import find_model
 
 STRIDE = 32
 Source = str | Path | Image.Image | np.ndarray | Tensor
+ClipSource = str | Path | np.ndarray | Tensor | Iterable[Source]
+Turn = Callable[[Tensor], Tensor]
+
+
+def upright(maps: Tensor) -> Tensor:
+    """As it is."""
+    return maps
+
+
+def mirrored(maps: Tensor) -> Tensor:
+    """Left and right exchanged."""
+    return maps.flip(-1)
+
+
+TURNS: dict[str, tuple[Turn, ...]] = {"none": (upright,), "horizontal": (upright, mirrored)}
 
 
 class Predictor:
-    """A network with all it needs to answer for pictures.
+    """A network with all it needs to answer for pictures, and a video model's for clips.
 
     Takes a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), RGB 0..255; a list
-    of these gives a list.
+    of these gives a list. To a video model each is a clip of one frame; longer ones go to `clip`.
     """
 
     def __init__(self, model: Mask2Former, card: ModelCard, device: torch.device) -> None:
@@ -51,6 +73,11 @@ class Predictor:
     def task(self) -> Task:
         """The task the model was made for."""
         return self.card.config.test.task
+
+    @property
+    def takes_clips(self) -> bool:
+        """Whether this is a video model, which follows objects through all frames of a clip."""
+        return self.card.config.model.transformer_decoder.position == "3d"
 
     @overload
     def __call__(
@@ -78,17 +105,37 @@ class Predictor:
         plain = self.segment(image, task or self.task, threshold)
         return wrap(image, name, self.categories, plain)
 
+    def clip(
+        self, source: ClipSource, task: Task | None = None, threshold: float | None = None
+    ) -> PictureResult:
+        """Segment a clip as one, so that an object is one instance with a mask in every frame.
+
+        Takes a folder of frames, a video file, any sequence of pictures, an array (T, H, W, 3) or a
+        tensor (T, 3, H, W). All frames go through the network together: cut long videos in pieces.
+        """
+        frames, name = read_frames(source)
+        plain = self.segment(frames, task or self.task, threshold)
+        return wrap(frames, name, self.categories, plain)
+
     def segment(self, image: np.ndarray, task: Task, threshold: float | None = None) -> Result:
-        """The plain result for a uint8 picture (H, W, 3)."""
+        """The plain result for a uint8 picture (H, W, 3), or a video model's for (T, H, W, 3)."""
         test = self.card.config.test
+        if image.ndim == 4 and not self.takes_clips:
+            raise ValueError(
+                "this model segments pictures and cannot follow objects through a clip; give it "
+                "the frames as a list of pictures, or take a video model"
+            )
+        # Official: models trained for semantic maps alone resize scores, all others masks.
+        score = resize_scores if self.task == "semantic" else resize_masks
+        if task == "semantic" and test.tta is not None:
+            return semantic_map_of_views(self.views(image, test.tta), score)
         prediction, sizes = self.infer(image)
         match task:
-            case "semantic" if self.task == "semantic":
-                return semantic_map(prediction, sizes)
             case "semantic":
-                return semantic_map_at_original_size(prediction, sizes)
+                return semantic_map(prediction, sizes, score)
             case "instance":
-                return instances(
+                rule = tracks if self.takes_clips else instances
+                return rule(
                     prediction,
                     sizes,
                     is_thing=self.is_thing,
@@ -105,23 +152,41 @@ class Predictor:
                 )
         raise ValueError(f"no task '{task}'; choose {', '.join(get_args(Task))}")
 
-    @torch.inference_mode()
     def infer(self, image: np.ndarray) -> tuple[Prediction, Sizes]:
-        """The network's last prediction for one picture, and the sizes it passed through."""
+        """The network's last prediction for a picture or clip, and the sizes it passed through."""
         test = self.card.config.test
-        original = (image.shape[0], image.shape[1])
+        original = (image.shape[-3], image.shape[-2])
         network = shorten(original, test.short_edge, test.max_size)
-        resized = Image.fromarray(image).resize(network[::-1], Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+        return self.look(image, network), Sizes(network, original)
+
+    def views(self, image: np.ndarray, tta: Tta) -> Iterator[View]:
+        """What the network says of a picture at every size, and of its mirror images."""
+        test = self.card.config.test
+        original = (image.shape[-3], image.shape[-2])
+        longest = round(max(tta.scales) * test.max_size)
+        for scale in tta.scales:
+            network = shorten(original, int(scale * test.short_edge + 0.5), longest)
+            for turn in TURNS[tta.flips]:
+                yield View(self.look(image, network, turn), Sizes(network, original), turn)
+
+    @torch.inference_mode()
+    def look(self, image: np.ndarray, size: tuple[int, int], turn: Turn = upright) -> Prediction:
+        """The network's last prediction for a picture that is resized to `size` and turned."""
+        frames = [
+            np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR))
+            for frame in image.reshape(-1, *image.shape[-3:])
+        ]
+        resized = np.stack(frames).reshape(*image.shape[:-3], *size, 3)
+        pixels = turn(torch.from_numpy(resized).movedim(-1, -3))
         padded = pad_with_mean(pixels.to(self.device).float(), self.model.mean)
-        return self.model(padded[None])[-1], Sizes(network, original)
+        return self.model(padded[None])[-1]
 
 
 def pad_with_mean(pixels: Tensor, mean: Tensor) -> Tensor:
-    """Pad (3, H, W) right and below to multiples of 32 with what normalising turns into zero."""
-    height, width = (-(-side // STRIDE) * STRIDE for side in pixels.shape[1:])
-    padded = mean.expand(-1, height, width).clone()
-    padded[:, : pixels.shape[1], : pixels.shape[2]] = pixels
+    """Pad (..., 3, H, W) right and below to multiples of 32 with what normalising makes zero."""
+    height, width = (-(-side // STRIDE) * STRIDE for side in pixels.shape[-2:])
+    padded = mean.expand(*pixels.shape[:-2], height, width).clone()
+    padded[..., : pixels.shape[-2], : pixels.shape[-1]] = pixels
     return padded
 
 
@@ -146,6 +211,19 @@ def read_source(source: Source) -> tuple[np.ndarray, str]:
     if array.dtype != np.uint8:
         array = _as_bytes(array)
     return np.ascontiguousarray(array), "picture"
+
+
+def read_frames(source: ClipSource) -> tuple[np.ndarray, str]:
+    """A clip in any accepted form as uint8 (T, H, W, 3), and its name."""
+    if isinstance(source, str | Path):
+        return stack_frames(read_clip(source), str(source)), str(source)
+    if getattr(source, "ndim", 4) != 4 or not isinstance(source, Iterable):
+        raise ValueError(
+            "a clip is a folder of frames, a video file, a sequence of pictures, an array "
+            "(T, H, W, 3) or a tensor (T, 3, H, W)"
+        )
+    pictures = (read_source(cast("Source", picture)) for picture in source)
+    return stack_frames((image for image, _ in pictures), "the clip"), "clip"
 
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:

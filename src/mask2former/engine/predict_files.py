@@ -1,19 +1,29 @@
-"""Segment files, folders and globs into a folder of results."""
+"""Segment files, folders, globs and videos into a folder of results."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mask2former.config import Task
 from mask2former.engine.predict import Predictor
-from mask2former.files import PICTURE_SUFFIXES, write_coco, write_label_map, write_panoptic
+from mask2former.faults import explain, naming
+from mask2former.files import (
+    PICTURE_SUFFIXES,
+    count_frames,
+    write_coco,
+    write_label_map,
+    write_panoptic,
+)
+from mask2former.frames import by_number, is_video, read_video, write_tracks
 from mask2former.results import InstanceResult, PictureResult
-from mask2former.structures import Result, SemanticMap
+from mask2former.structures import SemanticMap
+from mask2former.writing import make_folder, replace_file
 
 FORMATS: dict[Task, tuple[str, ...]] = {
     "instance": ("overlay", "coco"),
@@ -21,8 +31,18 @@ FORMATS: dict[Task, tuple[str, ...]] = {
     "semantic": ("overlay", "labels"),
 }
 """What can be saved of each task; all of it unless the person chooses."""
+CLIP_FORMATS: dict[Task, tuple[str, ...]] = {
+    "instance": ("overlay", "tracks"),
+    "panoptic": ("overlay",),
+    "semantic": ("overlay",),
+}
+"""The same of a video model's results."""
 RESULT_FOLDERS = ("overlay", "labels", "panoptic")
 """Where below the output pictures are written."""
+RESULT_FILES = ("coco.json", "panoptic.json", "tracks.json")
+"""What else is written there."""
+LONGEST_STEM = 230
+"""Bytes of a name's stem; with number and ending it stays below the 255 of all file systems."""
 
 
 def find_pictures(
@@ -33,15 +53,20 @@ def find_pictures(
     A file that is named stays in the list even if it is no picture: reading it says why. What an
     earlier run wrote below `output` is left out of folders and globs.
     """
-    results = set() if output is None else {(output / name).resolve() for name in RESULT_FOLDERS}
+    names = (*RESULT_FOLDERS, *RESULT_FILES)
+    results = set() if output is None else {real(output / name) for name in names}
     found: dict[Path, None] = {}
     left_out: set[Path] = set()
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+            inside, others = pictures_below(path)
             if not inside:
-                raise ValueError(f"the folder {path} holds no picture")
+                only = f", only {describe(others)}" if others else ""
+                raise ValueError(f"the folder {path} holds no picture{only}")
+            others = [file for file in others if real(file) not in results]
+            if others:
+                say(f"{path}: {describe(others)} left out")
         elif path.exists():
             inside = [path]
         else:
@@ -50,7 +75,7 @@ def find_pictures(
             inside = sorted(match for match in matches if match.is_file())
             if not inside:
                 raise ValueError(f"{source}: no such file, and no file matches it as a pattern")
-        old = {p for p in inside if p != path and not results.isdisjoint(p.resolve().parents)}
+        old = {p for p in inside if p != path and not results.isdisjoint(real(p).parents)}
         left_out |= old
         found |= dict.fromkeys(p for p in inside if p not in old)
     if left_out:
@@ -58,6 +83,53 @@ def find_pictures(
     if not found:
         raise ValueError(f"{', '.join(sources)}: nothing but results of an earlier run")
     return list(found)
+
+
+def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures of a folder and of all below it, by their endings, and its other files.
+
+    What is hidden (previews of file managers, halves of files) is neither.
+    """
+    shown = (
+        path
+        for path in sorted(folder.rglob("*"))
+        if not path.is_dir() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
+    found: dict[bool, list[Path]] = {True: [], False: []}
+    for path in shown:
+        found[path.suffix.lower() in PICTURE_SUFFIXES].append(path)
+    return found[True], found[False]
+
+
+def real(path: Path) -> Path:
+    """Where links lead; unlike `Path.resolve`, a circle of links leads to itself."""
+    return Path(os.path.realpath(path))
+
+
+def describe(files: Sequence[Path]) -> str:
+    """How many files that are no pictures there are, and of which kinds."""
+    kinds = [kind or "no ending" for kind, _ in Counter(f.suffix for f in files).most_common(3)]
+    more = ", ..." if len({file.suffix for file in files}) > 3 else ""
+    return f"{len(files)} other files ({', '.join(kinds)}{more})"
+
+
+def group_clips(files: Iterable[Path]) -> dict[Path, list[Path]]:
+    """What a video model takes as one: the pictures of a folder, or a video file (with no list)."""
+    clips: dict[Path, list[Path]] = {}
+    for file in files:
+        if is_video(file):
+            clips[file] = []
+        else:
+            clips.setdefault(file.absolute().parent, []).append(file)
+    return {path: by_number(frames) for path, frames in clips.items()}
+
+
+class Answer(NamedTuple):
+    """A result, the names of the frames it is of (of a picture one), and what a person reads."""
+
+    frames: list[str]
+    shown: str
+    result: PictureResult
 
 
 @dataclass
@@ -76,7 +148,7 @@ class Session:
     done: int = 0
 
     def __post_init__(self) -> None:
-        possible = FORMATS[self.task]
+        possible = (CLIP_FORMATS if self.predictor.takes_clips else FORMATS)[self.task]
         self.formats = tuple(self.formats) or possible
         unknown = [name for name in self.formats if name not in possible]
         if unknown:
@@ -88,58 +160,89 @@ class Session:
 
     def run(self, files: Sequence[Path]) -> None:
         """Segment and save every file."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        names = name_apart(files)
+        make_folder(self.output)
         # The writers draw results one by one, so that only one is in memory at a time.
-        results: Iterator[Any] = self.results(files, names)
+        answers = self.answers(files)
+        records: Iterator[Any] = ((a.frames[0], a.result.plain) for a in answers)
         categories = self.predictor.categories
         if "coco" in self.formats:
-            self.written.append(str(write_coco(self.output / "coco.json", results, categories)))
+            self.written.append(str(write_coco(self.output / "coco.json", records, categories)))
         elif "panoptic" in self.formats:
-            self.written.append(str(write_panoptic(self.output, results, categories)))
+            self.written.append(str(write_panoptic(self.output, records, categories)))
         elif "labels" in self.formats:
-            write_label_maps(self.output / "labels", results)
+            write_label_maps(self.output / "labels", records)
+        elif "tracks" in self.formats:
+            tracks: Iterator[Any] = ((a.frames, a.result.plain) for a in answers)
+            self.written.append(str(write_tracks(self.output / "tracks.json", tracks, categories)))
         else:
-            for _ in results:  # they are drawn on the way
+            for _ in answers:  # they are drawn on the way
                 pass
         for kind in ("overlay", "labels"):
             if kind in self.formats and self.done:
                 self.written.append(f"{self.output / kind}/")
 
-    def results(self, files: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[str, Result]]:
-        """One result after the other, drawn and told of."""
-        for position, (file, name) in enumerate(zip(files, names, strict=True), start=1):
+    def answers(self, files: Sequence[Path]) -> Iterator[Answer]:
+        """One answer after the other, drawn and told of."""
+        clips = self.predictor.takes_clips
+        sources = group_clips(files) if clips else {file: [file] for file in files}
+        names = name_apart(list(sources))
+        for position, (path, name) in enumerate(zip(sources, names, strict=True), start=1):
             start = time.perf_counter()
             try:
-                result = self.predictor(file, self.task, self.threshold)
-            except ValueError as error:
+                for answer in self.ask(path, sources[path], name):
+                    seconds = time.perf_counter() - start
+                    self.done += 1
+                    if "overlay" in self.formats:
+                        self.draw(answer)
+                    self.say(f"{position}/{len(sources)} {self.line(answer, seconds)}")
+                    yield answer
+                    start = time.perf_counter()
+            except (ValueError, MemoryError, RuntimeError) as error:
+                sentence = explain(error)
+                if sentence is None:
+                    raise
                 self.failed += 1
-                self.complain(str(error))
-                continue
-            seconds = time.perf_counter() - start
-            self.done += 1
-            if "overlay" in self.formats:
-                result.save(self.output / "overlay" / Path(name).with_suffix(".png"))
-            self.say(self.line(position, len(files), file, result, seconds))
-            yield name, result.plain
+                self.complain(naming(path, sentence))
 
-    def line(
-        self, position: int, count: int, file: Path, result: PictureResult, seconds: float
-    ) -> str:
-        """What a person reads of one picture."""
-        height, width = result.image.shape[:2]
+    def ask(self, path: Path, frames: list[Path], name: str) -> Iterator[Answer]:
+        """What the model says of one source; a model of pictures takes a video frame by frame."""
+        stem = Path(name).stem
+        if self.predictor.takes_clips:
+            result = self.predictor.clip(frames or path, self.task, self.threshold)
+            numbers = (f"{number:05d}.png" for number in range(len(result.image)))
+            own = [frame.name for frame in frames] or numbers
+            yield Answer([f"{stem}/{frame}" for frame in own], str(path), result)
+        elif is_video(path):
+            for number, frame in enumerate(read_video(path)):
+                result = self.predictor(frame, self.task, self.threshold)
+                yield Answer([f"{stem}/{number:05d}.png"], f"{path} frame {number}", result)
+        else:
+            result = self.predictor(path, self.task, self.threshold)
+            pictures = count_frames(path)
+            note = f" (the first of {pictures} pictures of the file)" if pictures > 1 else ""
+            yield Answer([name], f"{path}{note}", result)
+
+    def draw(self, answer: Answer) -> None:
+        """A drawing of every frame."""
+        for number, frame in enumerate(answer.frames):
+            path = self.output / "overlay" / Path(frame).with_suffix(".png")
+            replace_file(path, answer.result.draw(number).save)
+
+    def line(self, answer: Answer, seconds: float) -> str:
+        """What a person reads of one picture or clip."""
+        result = answer.result
+        height, width = result.image.shape[-3:-1]
+        length = f", {len(answer.frames)} frames" if result.image.ndim == 4 else ""
         found = result.summary()
         if isinstance(result, InstanceResult) and len(result) == 0:
             found = f"nothing above score {self.threshold:g}"
-        return f"{position}/{count} {file}: {width}x{height}  {found}  ({seconds * 1000:.0f} ms)"
+        return f"{answer.shown}: {width}x{height}{length}  {found}  ({seconds * 1000:.0f} ms)"
 
 
 def write_label_maps(folder: Path, results: Iterable[tuple[str, SemanticMap]]) -> None:
     """One PNG of labels per picture."""
     for name, result in results:
-        path = folder / Path(name).with_suffix(".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_label_map(path, result.labels[0])
+        write_label_map(folder / Path(name).with_suffix(".png"), result.labels[0])
 
 
 def name_apart(files: Sequence[Path]) -> list[str]:
@@ -152,7 +255,8 @@ def name_apart(files: Sequence[Path]) -> list[str]:
     names: dict[str, str] = {}  # stem -> name
     for file in files:
         parts = [part for part in file.parts if part != file.anchor]
-        name = stem = file.stem if count[file.stem] == 1 else "_".join([*parts[:-1], file.stem])
+        stem = file.stem if count[file.stem] == 1 else "_".join([*parts[:-1], file.stem])
+        name = stem = os.fsdecode(os.fsencode(stem)[-LONGEST_STEM:])
         number = 1
         while stem in names:
             number += 1

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+
 from mask2former import config as c
+from mask2former.card import ModelCard
+from mask2former.categories import Categories
 from mask2former.checkpoint import load_model
-from mask2former.model.backbone import TimmBackbone, load_lite0_package, load_pretrained
+from mask2former.model.backbone import (
+    TimmBackbone,
+    load_lite0_package,
+    load_pretrained,
+    load_pretrained_swin,
+)
 from mask2former.model.backbone import load_weights as load_timm_weights
 from mask2former.model.mask2former import Mask2Former
 from mask2former.model.swin import Swin, load_imagenet
+from mask2former.recipe_tree import nearest
 from mask2former.zoo import find_model
+
+CLASS_HEAD = ("transformer_decoder.class_head.weight", "transformer_decoder.class_head.bias")
+QUERIES = (
+    "transformer_decoder.queries.content.weight",
+    "transformer_decoder.queries.position.weight",
+)
 
 
 def initialise_backbone(
@@ -33,17 +50,98 @@ def initialise_backbone(
             load_lite0_package(module)
         case path if isinstance(module, TimmBackbone):
             load_timm_weights(module.body, Path(path))
+        case name if isinstance(module, Swin) and name.startswith("timm/"):
+            load_pretrained_swin(module, name)
         case path if isinstance(module, Swin):
             load_imagenet(module, Path(path))
 
 
-def take_over_weights(model: Mask2Former, name: str, say: Callable[[str], None]) -> None:
-    """Start from another model's weights, and say which did not fit."""
-    source, _ = load_model(find_model(name))
+def take_over_weights(
+    model: Mask2Former, categories: Categories, name: str, say: Callable[[str], None]
+) -> ModelCard:
+    """Start from another model's weights, and say what was and what was not taken over.
+
+    Classes of the same name keep their row of the class head; where the number of queries differs,
+    the first ones are taken. Returns the other model's card.
+    """
+    source, card = load_model(find_model(name))
     given, own = source.state_dict(), model.state_dict()
-    fits = {key: t for key, t in given.items() if key in own and own[key].shape == t.shape}
-    model.load_state_dict(fits, strict=False)
-    fresh = sorted(own.keys() - fits.keys())
-    say(f"{len(fits)} of {len(own)} tensors taken over from {name}")
-    if fresh:
-        say(f"fresh: {', '.join(fresh[:8])}{', ...' if len(fresh) > 8 else ''}")
+    whole = {key: t for key, t in given.items() if key in own and own[key].shape == t.shape}
+    partly: dict[str, Tensor] = {}
+    known, wanted = card.categories.names, categories.names
+    if known != wanted and CLASS_HEAD[0] in given:
+        shared = [(label, known.index(name)) for label, name in enumerate(wanted) if name in known]
+        no_object = (len(wanted), len(known))
+        partly |= copy_rows(given, own, CLASS_HEAD, [*shared, no_object])
+        whole = {key: tensor for key, tensor in whole.items() if key not in CLASS_HEAD}
+    if all(key in given and key in own and key not in whole for key in QUERIES):
+        count = min(given[QUERIES[0]].shape[0], own[QUERIES[0]].shape[0])
+        partly |= copy_rows(given, own, QUERIES, [(i, i) for i in range(count)])
+    model.load_state_dict(whole | partly, strict=False)
+    for line in describe_taken(name, given, own, whole, partly):
+        say(line)
+    return card
+
+
+def copy_rows(
+    given: dict[str, Tensor],
+    own: dict[str, Tensor],
+    keys: Sequence[str],
+    rows: Sequence[tuple[int, int]],
+) -> dict[str, Tensor]:
+    """Own tensors in which the first of each pair of rows is the second of the given tensor's."""
+    if any(given[key].shape[1:] != own[key].shape[1:] for key in keys):
+        return {}
+    to, of = (torch.tensor(places) for places in zip(*rows, strict=True))
+    return {key: own[key].detach().clone().index_copy(0, to, given[key][of]) for key in keys}
+
+
+def describe_taken(
+    name: str,
+    given: dict[str, Tensor],
+    own: dict[str, Tensor],
+    whole: Iterable[str],
+    partly: Iterable[str],
+) -> list[str]:
+    """What a person wants to know of weights that were taken over, part by part."""
+    whole, partly = list(whole), list(partly)
+    parts = dict.fromkeys(key.partition(".")[0] for key in own)
+    said = ", ".join(f"{part} {_count(part, whole)} of {_count(part, own)}" for part in parts)
+    lines = [f"{len(whole)} of {len(own)} tensors taken over from {name}: {said}"]
+    fresh = [key for key in own if key not in whole and key not in partly]
+    shapes = [f"{key} {tuple(given[key].shape)} there" for key in fresh if key in given]
+    for title, keys in (
+        ("taken over in part, by class names or the first queries", partly),
+        ("fresh, of another shape", shapes),
+        ("fresh, not in that model", [key for key in fresh if key not in given]),
+        ("left behind", [key for key in given if key not in own]),
+    ):
+        if keys:
+            more = f", and {len(keys) - 6} more" if len(keys) > 6 else ""
+            lines.append(f"{title}: {', '.join(keys[:6])}{more}")
+    return lines
+
+
+def _count(part: str, keys: Iterable[str]) -> int:
+    return sum(key.partition(".")[0] == part for key in keys)
+
+
+def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Keep the weights below dotted names as they are.
+
+    Returns the modules that learn nothing then, whose statistics and random drops are to rest too.
+    Raises ValueError for a name that is no part of the network.
+    """
+    for name in names:
+        try:
+            part = network.get_submodule(name)
+        except AttributeError:
+            parts = [path for path, _ in network.named_modules() if path]
+            raise ValueError(
+                f"train.freeze: the network has no part '{name}'{nearest(name, parts)}; parts are "
+                "named with dots, as in backbone or pixel_decoder.layers.0"
+            ) from None
+        part.requires_grad_(requires_grad=False)
+    if names and not any(p.requires_grad for p in network.parameters()):
+        raise ValueError("train.freeze leaves nothing that learns")
+    return [network.get_submodule(name) for name in names]

@@ -1,64 +1,55 @@
-"""The whole state of a run on disk: written beside the old one, then put in its place."""
+"""The whole state of a run on disk, in one file that is the old one or the new one, never half."""
 
 from __future__ import annotations
 
 import math
-import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from accelerate import Accelerator
+import torch
 
 from mask2former.checkpoint import load_card
 from mask2former.config import Config
+from mask2former.writing import replace_file
 
-LAST, PART, OLD = "last", ".last.part", ".last.old"
+STATE_FILE = Path("last") / "state.pt"
 
 
+@dataclass
 class Progress:
-    """How far a run has come; stored with every checkpoint."""
+    """How far a run has come."""
 
-    def __init__(self) -> None:
-        self.step = 0
-        self.best = -math.inf
-        self.seconds = 0.0
-
-    def state_dict(self) -> dict[str, float]:
-        """What is stored."""
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from there."""
-        vars(self).update(state)
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -math.inf
+    waited: int = 0
+    """Evaluations since the best."""
 
 
-def save(accelerator: Accelerator, folder: Path) -> None:
-    """Write weights, optimiser, random states and progress. A kill leaves the old state or the new.
-
-    All processes call it.
-    """
-    last, part, old = (folder / name for name in (LAST, PART, OLD))
-    if accelerator.is_main_process and part.exists():
-        shutil.rmtree(part)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(part))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        if last.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            last.replace(old)
-        part.replace(last)
-        shutil.rmtree(old, ignore_errors=True)
-    accelerator.wait_for_everyone()
+def save(folder: Path, progress: Progress, state: dict[str, Any]) -> None:
+    """Write the state beside the old one, then put it in its place."""
+    path = folder / STATE_FILE
+    document = {"progress": asdict(progress), **state}
+    replace_file(path, lambda beside: torch.save(document, beside))
 
 
-def load(accelerator: Accelerator, folder: Path) -> None:
-    """Go on from the newest state."""
-    accelerator.load_state(str(demand(folder)))
+def load(folder: Path) -> tuple[Progress, dict[str, Any]]:
+    """Read the last state; ValueError where there is none or it is no state."""
+    path = demand(folder)
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        progress = Progress(**document.pop("progress"))
+    except Exception as error:  # whatever a foreign file brings about
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is damaged or of another version ({reason})") from None
+    return progress, document
 
 
 def find(folder: Path) -> Path | None:
-    """The newest whole state of a run; a run that was killed while it saved has the one before."""
-    return next((folder / name for name in (LAST, OLD) if (folder / name).exists()), None)
+    """The state of a run that has saved one."""
+    path = folder / STATE_FILE
+    return path if path.is_file() else None
 
 
 def demand(folder: Path) -> Path:

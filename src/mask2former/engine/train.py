@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
+from accelerate.state import AcceleratorState
+from accelerate.utils import ProjectConfiguration
 from torch import Tensor
 
 from mask2former.build import build_augmentation, build_criterion, build_model, build_splits
@@ -21,55 +21,82 @@ from mask2former.checkpoint import ModelCard, load_card, save_card, save_model
 from mask2former.config import Config
 from mask2former.data import Cached, Dataset, training_loader
 from mask2former.engine import state
+from mask2former.engine.device import check_precision
 from mask2former.engine.evaluate import Report, evaluate
-from mask2former.engine.optimizer import build_optimizer, learning_rate_factor
+from mask2former.engine.learner import Learner, count_parameters
 from mask2former.engine.predict import Predictor
+from mask2former.engine.processes import Team, means_lost_process
 from mask2former.engine.start import initialise_backbone, take_over_weights
-from mask2former.loss.criterion import Normalisers
-from mask2former.model.mask2former import Mask2Former
+from mask2former.engine.stops import (
+    ENDED,
+    DivergedError,
+    check_best_by,
+    check_shares,
+    on_sigterm,
+)
 from mask2former.report.run_folder import RunFolder, format_seconds
 from mask2former.structures import Batch
 
-LONGEST_EVALUATION = timedelta(hours=6)  # the other processes wait for the one that measures
 SAMPLES = 4
 """How many validation pictures are drawn after each evaluation."""
 
 
-class DivergedError(ValueError):
-    """The loss is no longer a number."""
+class Step(NamedTuple):
+    """What is kept of a step until it is told of."""
+
+    number: int
+    pictures: list[str]
+    figures: dict[str, Tensor]
 
 
 class Trainer:
     """One run into one folder.
 
-    `say` hears every line meant for a person; `resume` goes on from the folder's last checkpoint.
+    `say` hears every line meant for a person; `start_from` names a model whose weights are taken
+    over where they fit; `resume` goes on from the folder's last state.
     """
 
     def __init__(
-        self, config: Config, output: Path, accelerator: Accelerator, say: Callable[[str], None]
+        self,
+        config: Config,
+        output: Path,
+        accelerator: Accelerator,
+        say: Callable[[str], None],
+        *,
+        start_from: str | None = None,
+        resume: bool = False,
     ) -> None:
         self.config = config
         self.accelerator = accelerator
+        self.team = Team(accelerator.process_index, accelerator.num_processes)
+        check_shares(config.train, self.team.size)
         self.folder = RunFolder(output)
         self._say = say
         self.progress = state.Progress()
+        self.window: list[Step] = []
+        self.stopping = False
         torch.manual_seed(config.train.seed)
         self.train_set, self.val_set = build_splits(config.data, config.test.task)
+        if not self.val_set.is_labelled:
+            self.val_set = self.val_set.select(())
         self.card = ModelCard(config, self.train_set.categories)
-        model = build_model(config.model, len(self.train_set.categories))
-        self.criterion = build_criterion(config.loss)
-        optimizer = build_optimizer(model, config.train)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.factor = learning_rate_factor(config.train.schedule, config.train.steps)
-        accelerator.register_for_checkpointing(self.progress)
-
-    @property
-    def network(self) -> Mask2Former:
-        """The bare network."""
-        network = self.accelerator.unwrap_model(self.model)
-        assert isinstance(network, Mask2Former)
-        return network
+        check_best_by(config, self.card.categories)
+        network = build_model(config.model, len(self.card.categories))
+        with accelerator.main_process_first():  # it fetches the weights, the others find them
+            if start_from is not None:
+                categories = self.card.categories
+                origin = take_over_weights(network, categories, start_from, self.say)
+                self.card = replace(self.card, licence=origin.licence)
+                self.say(f"licence of these weights, and so of the model: {origin.licence}")
+            elif not resume:
+                initialise_backbone(network, config.model.backbone, self.say)
+        criterion = build_criterion(config.loss)
+        self.learner = Learner(network, criterion, config.train, accelerator, self.team)
+        if resume:
+            self.progress, stored = state.load(output)
+            self.learner.load_state(stored)
+            before = load_card(output)
+            self.card = replace(self.card, metrics=before.metrics, licence=before.licence)
 
     def say(self, line: str) -> None:
         """Tell the person, and the log."""
@@ -83,179 +110,165 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.folder.begin(self.progress.step)
             save_card(self.folder.path, self.card)
-        self.say(
-            f"{len(self.train_set)} training and {len(self.val_set)} validation pictures, "
-            f"{len(self.card.categories)} classes; "
-            f"{sum(p.numel() for p in self.network.parameters()) / 1e6:.1f} M parameters on "
-            f"{self.accelerator.device}; steps {self.progress.step} to {train.steps}"
-        )
+        self.introduce()
         began = time.perf_counter() - self.progress.seconds
-        window: list[dict[str, Tensor]] = []
         for batch in self.batches():
-            terms, norm = self.take_step(batch)
-            self.progress.step += 1
+            self.take_step(batch)
             self.progress.seconds = time.perf_counter() - began
-            window.append(terms)
-            step = self.progress.step
-            if step % train.log_every == 0 or step == train.steps:
-                self.log(window, norm)
-                window.clear()
-            if step % train.evaluate_every == 0 or step == train.steps:
+            step, last = self.progress.step, self.progress.step == train.steps
+            if step % train.log_every == 0 or last or self.stopping:
+                self.log()
+            if step % train.evaluate_every == 0 or last:
+                self.check()
                 self.evaluate()
                 began = time.perf_counter() - self.progress.seconds
-            if step % train.save_every == 0 or step == train.steps:
+            if step % train.save_every == 0 or last or self.stopping or self.has_settled():
+                self.check()
                 self.save()
+            if self.stopping:
+                raise SystemExit(ENDED)
+            if self.has_settled():
+                self.say(f"stopped: {train.patience} evaluations without a better model")
+                break
         return self.folder.path
+
+    def introduce(self) -> None:
+        """Say what is trained on what."""
+        parameters, learning = count_parameters(self.learner.network)
+        frozen = "" if learning == parameters else f" ({learning / 1e6:.1f} M learn)"
+        processes = "" if self.team.size == 1 else f" in {self.team.size} processes"
+        self.say(
+            f"{len(self.train_set)} training and {len(self.val_set)} validation pictures, "
+            f"{len(self.card.categories)} classes; {parameters / 1e6:.1f} M parameters{frozen} on "
+            f"{self.accelerator.device}{processes}; "
+            f"steps {self.progress.step} to {self.config.train.steps}"
+        )
+        for note in dict.fromkeys((*self.train_set.notes, *self.val_set.notes)):
+            self.say(f"note: {note}")
+        if not len(self.val_set):
+            self.say("note: no validation pictures have labels, so the last weights are kept")
 
     def batches(self) -> Iterator[Batch]:
         """The batches from the current step to the last."""
         train, data = self.config.train, self.config.data
-        world = self.accelerator.num_processes
-        if train.batch_size % (world * train.accumulation):
-            raise ValueError(
-                f"train.batch_size={train.batch_size} cannot be shared by {world} processes in "
-                f"{train.accumulation} micro-batches"
-            )
         loader = training_loader(
             Cached(self.train_set, data.cache_mb / max(data.workers, 1)),
             build_augmentation(data.augmentation),
-            train.batch_size // world,
+            train.batch_size // self.team.size,
             seed=train.seed,
             start=self.progress.step * train.batch_size,
             workers=data.workers,
-            rank=self.accelerator.process_index,
-            world=world,
+            rank=self.team.rank,
+            world=self.team.size,
         )
         endless = iter(loader)
-        for _ in range(self.progress.step, train.steps):
+        while self.progress.step < train.steps and not self.has_settled():
             yield next(endless).to(self.accelerator.device)
 
-    def take_step(self, batch: Batch) -> tuple[dict[str, Tensor], float]:
-        """One optimiser step, in micro-batches: the loss terms and the gradient's norm."""
-        train = self.config.train
-        self.model.train()
-        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            group["lr"] = base * self.factor(self.progress.step)
-        seeds = self.draw_seeds(len(batch.targets))
-        size = len(batch.targets) // train.accumulation
-        totals: dict[str, Tensor] = {}
-        for start in range(0, len(batch.targets), size):
-            part = slice(start, start + size)
-            last = start + size >= len(batch.targets)
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                terms = self.losses(batch, part, seeds[part])
-                self.accelerator.backward(torch.stack(list(terms.values())).sum())
-            for name, term in terms.items():
-                totals[name] = totals.get(name, 0.0) + term.detach()
-        self.check(totals, batch)
-        limit = math.inf if train.clip is None else train.clip
-        gradient = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
-        norm = math.nan if gradient is None else float(gradient)
-        # Loss scaling overflows now and then; the scaler then leaves the step out by itself.
-        if not math.isfinite(norm) and self.accelerator.scaler is None:
-            raise self.diverged("the gradient is not finite", batch)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return totals, norm
+    def stop(self) -> None:
+        """A polite kill, as of a cluster's preemption: a lone process saves before it ends.
 
-    def losses(self, batch: Batch, part: slice, seeds: Sequence[int]) -> dict[str, Tensor]:
-        """The loss terms of a micro-batch, each divided by what the whole batch counts."""
-        predictions = self.model(batch.images[part].float())  # prepared with its precision
-        normalisers = self.reduce_normalisers(batch, predictions[0].class_logits.shape[1])
+        One of several ends at once: that it is told to end mostly means that another has died.
+        """
+        self.say("told to end (SIGTERM): go on with --resume")
+        if self.team.size > 1:
+            raise SystemExit(ENDED)
+        self.stopping = True
+
+    def has_settled(self) -> bool:
+        """Whether it has been long since a model was better than all before."""
+        patience = self.config.train.patience
+        return patience is not None and self.progress.waited >= patience
+
+    def take_step(self, batch: Batch) -> None:
+        """Learn from a batch, and keep its figures on the device until they are told."""
         try:
-            return self.criterion(predictions, batch.targets[part], normalisers, seeds)
+            figures = self.learner.learn(batch, self.progress.step)
         except FloatingPointError as error:
-            raise self.diverged(str(error), batch) from None
+            self.check()  # an earlier step may have done the harm
+            raise DivergedError(self.progress.step + 1, str(error), batch.names) from None
+        self.progress.step += 1
+        self.window.append(Step(self.progress.step, batch.names, figures))
 
-    def reduce_normalisers(self, batch: Batch, queries: int) -> Normalisers:
-        """The divisors of the whole batch, over processes; gradients are averaged over these."""
-        own = self.criterion.normalisers(batch.targets, queries)
-        if self.accelerator.num_processes == 1:
-            return own
-        both = torch.tensor(own, device=self.accelerator.device)
-        masks, classes = self.accelerator.reduce(both, "mean").tolist()
-        return Normalisers(masks, classes)
+    def check(self) -> list[dict[str, float]]:
+        """The figures of the last steps, averaged over the processes.
 
-    def draw_seeds(self, count: int) -> list[int]:
-        """One key per picture for its random points: equal for any number of processes."""
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        places = (rank + world * i for i in range(count))  # as the sampler deals pictures out
-        keys = ((self.config.train.seed, self.progress.step, place) for place in places)
-        return [
-            int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1) for key in keys
-        ]
+        Raises DivergedError at one that is no number: weights that such a step has spoilt are
+        never measured and never saved.
+        """
+        if not self.window:
+            return []
+        rows = torch.stack([torch.stack(list(step.figures.values())) for step in self.window])
+        names = list(self.window[0].figures)
+        figures = [dict(zip(names, row, strict=True)) for row in self.team.mean(rows).tolist()]
+        for step, row in zip(self.window, figures, strict=True):
+            bad = [name for name, value in row.items() if not math.isfinite(value)]
+            if self.accelerator.scaler is not None:
+                # Loss scaling overflows now and then; it then leaves the step out by itself.
+                bad = [name for name in bad if name != "gradient_norm"]
+            if bad:
+                pictures = [name for names in self.team.gather(step.pictures) for name in names]
+                raise DivergedError(step.number, f"{', '.join(bad)} not finite", pictures)
+        return figures
 
-    def check(self, terms: dict[str, Tensor], batch: Batch) -> None:
-        """Stop before a bad gradient reaches the weights."""
-        if not torch.isfinite(torch.stack(list(terms.values()))).all():
-            bad = [name for name, term in terms.items() if not torch.isfinite(term)]
-            raise self.diverged(f"{', '.join(bad)} are not finite", batch)
-
-    def diverged(self, what: str, batch: Batch) -> DivergedError:
-        """The sentence that says where to look."""
-        return DivergedError(
-            f"step {self.progress.step + 1}: {what}, with the pictures {', '.join(batch.names)}; "
-            "the last checkpoint is whole: look at these pictures and their labels, or train on "
-            "with a lower train.learning_rate"
-        )
-
-    def log(self, window: Sequence[dict[str, Tensor]], norm: float) -> None:
-        """Write the mean figures of the last steps."""
+    def log(self) -> None:
+        """Tell the mean figures of the last steps."""
+        rows = self.check()
+        self.window.clear()
+        mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        norm = rows[-1].pop("gradient_norm")
+        loss = sum(mean[name] for name in rows[-1])
         step, steps = self.progress.step, self.config.train.steps
-        mean = torch.stack([torch.stack(list(terms.values())) for terms in window]).mean(0)
-        terms = dict(zip(window[0], mean.tolist(), strict=True))
-        loss = sum(terms.values())
         rate = step / self.progress.seconds
-        left = format_seconds((steps - step) / rate)
-        last = {name: terms[name] for name in ("loss_ce", "loss_mask", "loss_dice")}
-        learning_rate = max(group["lr"] for group in self.optimizer.param_groups)
+        last = {name: mean[name] for name in ("loss_ce", "loss_mask", "loss_dice")}
+        learning_rate = self.learner.learning_rate()
         self.say(
             f"step {step}/{steps}  loss {loss:.3f}  "
             + "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in last.items())
-            + f"  lr {learning_rate:.1e}"
-            + f"  {rate:.2f} steps/s  left {left}"
+            + f"  lr {learning_rate:.1e}  {rate:.2f} steps/s"
+            + f"  left {format_seconds((steps - step) / rate)}"
         )
         if self.accelerator.is_main_process:
-            figures = {"loss": loss, **last, "gradient_norm": norm}
-            self.folder.record(
-                step,
-                {**figures, "learning_rate": learning_rate, "seconds": self.progress.seconds},
-            )
+            figures = {"loss": loss, **last, "gradient_norm": norm, "learning_rate": learning_rate}
+            self.folder.record(step, {**figures, "seconds": self.progress.seconds})
             self.accelerator.log(figures, step=step)
 
     def evaluate(self) -> None:
         """Measure the validation set; keep the model if it is the best so far."""
-        if self.accelerator.is_main_process and len(self.val_set):
-            # A copy: the prepared network computes in the training's precision.
-            network = build_model(self.config.model, len(self.card.categories))
-            network.load_state_dict(self.network.state_dict())
-            predictor = Predictor(network, self.card, self.accelerator.device)
-            task = self.config.test.task
-            report = evaluate(predictor, self.val_set, task)
-            self.say(f"step {self.progress.step}  validation: {describe(report)}")
+        if not len(self.val_set):
+            return
+        # A network of its own, in fp32 whatever the training's precision, with the whole weights.
+        network = build_model(self.config.model, len(self.card.categories))
+        network.load_state_dict(self.learner.weights())
+        predictor = Predictor(network, self.card, self.accelerator.device)
+        report = evaluate(predictor, self.val_set, self.config.test.task, team=self.team)
+        self.say(f"step {self.progress.step}  validation: {describe(report)}")
+        score = report.score(self.config.train.best_by)
+        is_best = score >= self.progress.best
+        self.progress.waited = 0 if is_best else self.progress.waited + 1
+        if is_best:
+            self.progress.best = score
+            metrics = {"validation": report.summary, "protocol": report.protocol}
+            self.card = replace(self.card, metrics={**metrics, "step": self.progress.step})
+        if self.accelerator.is_main_process:
             self.folder.record(self.progress.step, {"validation": report.summary})
             self.accelerator.log(report.summary, step=self.progress.step)
             draw_samples(self.folder, predictor, self.val_set)
             self.folder.plot()
-            if report.headline >= self.progress.best:
-                self.progress.best = report.headline
-                metrics = {
-                    "validation": report.summary,
-                    "protocol": report.protocol,
-                    "step": self.progress.step,
-                }
-                self.card = replace(self.card, metrics=metrics)
+            if is_best:
                 save_model(self.folder.path, network, self.card)
-        self.accelerator.wait_for_everyone()
 
     def save(self) -> None:
-        """Write the whole state."""
-        state.save(self.accelerator, self.folder.path)
-
-    def resume(self) -> None:
-        """Go on from the last checkpoint of the folder."""
-        state.load(self.accelerator, self.folder.path)
-        self.card = replace(self.card, metrics=load_card(self.folder.path).metrics)
+        """Write the whole state; without a validation set the last weights are the best."""
+        stored = self.learner.state()
+        weights = None if len(self.val_set) else self.learner.weights()
+        if self.accelerator.is_main_process:
+            state.save(self.folder.path, self.progress, stored)
+            if weights is not None:
+                network = build_model(self.config.model, len(self.card.categories))
+                network.load_state_dict(weights)
+                save_model(self.folder.path, network, self.card)
+        self.team.wait()
 
 
 def train(
@@ -269,7 +282,8 @@ def train(
 ) -> Path:
     """Train a recipe into a run folder, which is then a model folder too.
 
-    `start_from` names a model whose weights are taken over where they fit.
+    Under `torchrun` every process calls it, and they train together. `start_from` names a model
+    whose weights are taken over where they fit.
     """
     if resume and start_from is not None:
         raise ValueError("--resume goes on from the run's own weights; leave --from out")
@@ -277,6 +291,7 @@ def train(
         raise ValueError(
             f"{output} holds a run already; give --resume to go on with it, or another --output"
         )
+    warning = check_precision(config.train.precision, device)
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
     if device.index is not None:
@@ -286,20 +301,27 @@ def train(
         cpu=device.type == "cpu",
         project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output)),
         log_with="tensorboard",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_EVALUATION)],
     )
-    accelerator.init_trackers("events")
-    trainer = Trainer(config, output, accelerator, say)
-    if resume:
-        trainer.resume()
-    elif start_from is not None:
-        take_over_weights(trainer.network, start_from, trainer.say)
-    else:
-        initialise_backbone(trainer.network, config.model.backbone, trainer.say)
-    try:
-        return trainer.run()
-    finally:
-        accelerator.end_training()
+    with RunFolder(output).claimed() if accelerator.is_main_process else nullcontext():
+        accelerator.init_trackers("events")
+        try:
+            trainer = Trainer(
+                config, output, accelerator, say, start_from=start_from, resume=resume
+            )
+            if warning is not None:
+                trainer.say(f"warning: {warning}")
+            with on_sigterm(trainer.stop):
+                return trainer.run()
+        except RuntimeError as error:
+            if accelerator.num_processes > 1 and means_lost_process(error):
+                raise ValueError(
+                    "another process of this run has ended (its own words stand above); "
+                    f"what was saved in {output} is whole: go on with --resume"
+                ) from None
+            raise
+        finally:
+            accelerator.end_training()
+            AcceleratorState._reset_state(reset_partial_state=True)  # the next run may differ
 
 
 def draw_samples(folder: RunFolder, predictor: Predictor, dataset: Dataset) -> None:

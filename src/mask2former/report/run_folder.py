@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from mask2former.categories import Categories
-from mask2former.files import replace_text, to_json, with_nan
+from mask2former.files import to_json, with_nan
 from mask2former.render import overlay, side_by_side
 from mask2former.structures import Result
+from mask2former.writing import add_line, make_folder, replace_file, replace_text
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -23,7 +27,21 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other runs out of the folder; a run that dies lets go of it.
+
+        Raises ValueError where another run is at work.
+        """
+        try:
+            with filelock.FileLock(self.path / ".lock", timeout=0):
+                yield
+        except filelock.Timeout:
+            raise ValueError(
+                f"another run is writing into {self.path}; wait for it, or give another --output"
+            ) from None
 
     def begin(self, step: int) -> None:
         """Forget figures that a resumed run will write again."""
@@ -41,24 +59,20 @@ class RunFolder:
 
     def record(self, step: int, figures: dict[str, Any]) -> None:
         """Add one line of figures."""
-        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(to_json({"step": step, **figures}) + "\n")
+        add_line(self.path / METRICS_FILE, to_json({"step": step, **figures}))
 
     def say(self, line: str) -> None:
         """Add one line to the log."""
-        with (self.path / "train.log").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        add_line(self.path / "train.log", line)
 
     def save_sample(
         self, name: str, image: np.ndarray, result: Result, categories: Categories
     ) -> None:
-        """Write a picture beside what the model sees in it."""
-        folder = self.path / "samples"
-        folder.mkdir(exist_ok=True)
+        """Write a picture, or the first frame of a clip, beside what the model sees in it."""
+        image = image if image.ndim == 3 else image[0]
         drawn = overlay(image, result, categories)
-        side_by_side([enlarge(image, drawn.width), drawn], ["picture", "prediction"]).save(
-            folder / f"{name}.png"
-        )
+        pair = side_by_side([enlarge(image, drawn.width), drawn], ["picture", "prediction"])
+        replace_file(self.path / "samples" / f"{name}.png", pair.save)
 
     def plot(self) -> None:
         """Draw `results.png`: losses, validation metrics, learning rate."""
@@ -86,7 +100,7 @@ class RunFolder:
         right.set(title="learning rate", xlabel="step")
         for axes in (left, middle, right):
             axes.grid(alpha=0.3)
-        figure.savefig(self.path / "results.png", dpi=110)
+        replace_file(self.path / "results.png", lambda beside: figure.savefig(beside, dpi=110))
 
 
 def enlarge(image: np.ndarray, width: int) -> Image.Image:

@@ -1,0 +1,167 @@
+"""A network that learns: one step of the optimiser, over micro-batches and processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from mask2former.config import Train
+from mask2former.engine.average import Average
+from mask2former.engine.blocks import checkpoint_gradients, find_blocks
+from mask2former.engine.optimizer import build_optimizer, learning_rate_factor
+from mask2former.engine.processes import Team, spread, whole, without_exchange
+from mask2former.engine.start import freeze
+from mask2former.loss.criterion import Criterion, Normalisers
+from mask2former.model.mask2former import Mask2Former
+from mask2former.structures import Batch
+
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+class Learner:
+    """The weights, what steers them, and all that has to be stored to go on with them."""
+
+    def __init__(
+        self,
+        network: Mask2Former,
+        criterion: Criterion,
+        train: Train,
+        accelerator: Accelerator,
+        team: Team,
+    ) -> None:
+        self.train = train
+        self.criterion = criterion
+        self.accelerator = accelerator
+        self.team = team
+        self.frozen = freeze(network, train.freeze)
+        if train.gradient_checkpointing:
+            checkpoint_gradients(find_blocks(network))
+        self.model = spread(network, accelerator.device, team, sharded=train.sharded)
+        self.network = network
+        self.optimizer = accelerator.prepare(build_optimizer(network, train))
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.rate_factor = learning_rate_factor(train.schedule, train.steps)
+        self.average = None if train.ema is None else Average(network, train.ema)
+
+    def learn(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Take step number `step` (from 0): the terms of the loss and `gradient_norm`.
+
+        The terms are this process's; their mean over the processes is the loss of the batch.
+        Nothing here waits for the device but the matching. Raises FloatingPointError where a
+        matching cost is no number.
+        """
+        self.begin(step)
+        figures: dict[str, Tensor] = {}
+        for part, exchange in self.cut(len(batch.targets)):
+            with exchange:
+                terms = self.losses(batch, part, self.draw_seeds(step, len(batch.targets))[part])
+                self.accelerator.backward(torch.stack(list(terms.values())).sum())
+            for name, term in terms.items():
+                figures[name] = figures.get(name, 0.0) + term.detach()
+        limit = math.inf if self.train.clip is None else self.train.clip
+        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), limit)
+        assert norm is not None
+        figures["gradient_norm"] = whole(norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.network, step)
+        return figures
+
+    def begin(self, step: int) -> None:
+        """Set modes, rates and random numbers, all of them functions of the step alone."""
+        self.model.train()
+        for module in self.frozen:
+            module.eval()
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.rate_factor(step)
+        torch.manual_seed(self.seed(step, self.team.rank))  # of dropout and stochastic depth
+
+    def cut(self, pictures: int) -> Iterator[tuple[slice, Any]]:
+        """The micro-batches; only the last exchanges gradients with the other processes."""
+        size = pictures // self.train.accumulation
+        for start in range(0, pictures, size):
+            last = start + size >= pictures
+            yield (
+                slice(start, start + size),
+                (nullcontext() if last else without_exchange(self.model)),
+            )
+
+    def losses(self, batch: Batch, part: slice, seeds: Sequence[int]) -> dict[str, Tensor]:
+        """The loss terms of a micro-batch, each divided by what the whole batch counts."""
+        with self.accelerator.autocast():
+            predictions = self.model(batch.images[part].float())
+        queries = predictions[0].class_logits.shape[1]
+        normalisers = self.count(batch, queries)
+        return self.criterion(predictions, batch.targets[part], normalisers, seeds)
+
+    def count(self, batch: Batch, queries: int) -> Normalisers:
+        """The divisors of the whole batch, over processes; gradients are averaged over these."""
+        own = self.criterion.normalisers(batch.targets, queries)
+        if self.team.size == 1:
+            return own
+        both = torch.tensor(own, device=self.accelerator.device)
+        return Normalisers(*self.team.mean(both).unbind())
+
+    def draw_seeds(self, step: int, count: int) -> list[int]:
+        """One key per picture for its random points: equal for any number of processes."""
+        # The sampler deals the pictures of a batch out in turn.
+        return [self.seed(step, self.team.rank + self.team.size * i) for i in range(count)]
+
+    def seed(self, step: int, place: int) -> int:
+        """A number of 63 bits that hangs on the run's seed, the step and a place."""
+        key = np.random.SeedSequence((self.train.seed, step, place))
+        return int(key.generate_state(1, np.uint64)[0] >> 1)
+
+    def learning_rate(self) -> float:
+        """The highest of the last step."""
+        return max(group["lr"] for group in self.optimizer.param_groups)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The whole weights to measure and keep: the average, where there is one."""
+        tensors = self.network.state_dict() if self.average is None else self.average.tensors
+        return {name: whole(tensor) for name, tensor in tensors.items()}
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on, put together from all processes; all of them must ask."""
+        optimizer = get_optimizer_state_dict(self.network, self.optimizer.optimizer, options=WHOLE)
+        state = self.network.state_dict()
+        scaler = self.accelerator.scaler
+        return {
+            "network": {name: whole(tensor) for name, tensor in state.items()},
+            "average": None if self.average is None else self.weights(),
+            "optimizer": optimizer,
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state, with any number of processes."""
+        if self.average is not None:
+            start = state["average"] or state["network"]  # the run may have had no average so far
+            set_model_state_dict(self.network, start, options=WHOLE)
+            self.average.restart(self.network)
+        set_model_state_dict(self.network, state["network"], options=WHOLE)
+        set_optimizer_state_dict(
+            self.network, self.optimizer.optimizer, state["optimizer"], options=WHOLE
+        )
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def count_parameters(network: nn.Module) -> tuple[int, int]:
+    """(all, those that learn)."""
+    sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)

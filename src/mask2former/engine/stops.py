@@ -1,0 +1,60 @@
+"""What keeps a run from starting, and what ends it early."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from mask2former.categories import Categories
+from mask2former.config import Config, Train
+from mask2former.metrics import for_task
+
+ENDED = 128 + signal.SIGTERM
+"""The exit status of a run that was told to end."""
+
+
+class DivergedError(ValueError):
+    """The loss is no longer a number; says at which step, what, and with which pictures."""
+
+    def __init__(self, step: int, what: str, pictures: Sequence[str]) -> None:
+        super().__init__(
+            f"step {step}: {what}, with the pictures {', '.join(pictures)}; "
+            "the last checkpoint is whole: look at these pictures and their labels, or train on "
+            "with a lower train.learning_rate"
+        )
+
+
+def check_shares(train: Train, processes: int) -> None:
+    """The batch must be cut into equal parts; ValueError with what would do."""
+    parts = processes * train.accumulation
+    if train.batch_size % parts:
+        raise ValueError(
+            f"train.batch_size={train.batch_size} cannot be shared by {processes} processes in "
+            f"{train.accumulation} micro-batches; take a multiple of {parts}"
+        )
+    if train.sharded and train.precision == "fp16":
+        raise ValueError("train.sharded=true does not scale fp16 losses; take train.precision=bf16")
+
+
+def check_best_by(config: Config, categories: Categories) -> None:
+    """The figure that tells the best model must be one that is measured."""
+    known = for_task(config.test.task, categories, config.test.max_detections).compute()
+    if config.train.best_by not in (None, *known):
+        raise ValueError(
+            f"train.best_by={config.train.best_by} is not measured; choose of {', '.join(known)}"
+        )
+
+
+@contextmanager
+def on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` when the process is told to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may listen
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -13,11 +13,16 @@ import yaml
 from PIL import Image
 
 from mask2former import __version__, cli
+from mask2former.build import build_model
 from mask2former.categories import Categories
+from mask2former.checkpoint import ModelCard, save_model
 from mask2former.config import Data, load_config
 from mask2former.data import Dataset, Shapes
 from mask2former.engine import train as training
 from mask2former.engine.evaluate import Report
+from mask2former.engine.predict import Predictor
+from mask2former.published import find_published
+from mask2former.published.protocol import Protocol
 from mask2former.recipe_tree import recipe_names
 
 COMMANDS = ("predict", "train", "evaluate", "models", "recipes")
@@ -135,6 +140,9 @@ def test_module_answers_a_fault_with_one_sentence_and_no_traceback(tmp_path: Pat
         ("evaluate gone", "no model 'gone'"),
         ("evaluate MODEL --split test", "no split 'test'; choose train or val"),
         ("evaluate MODEL --task depth", "no task 'depth'"),
+        ("evaluate MODEL --protocol mine", "no protocol 'mine'; there is: official"),
+        ("evaluate MODEL --protocol official", "nothing was published for instance segm"),
+        ("models coco swin_x", "no model's name has coco and swin_x"),
         ("evaluate MODEL data.frist=3", "did you mean 'first'?"),
         ("evaluate MODEL --task semantic", "evaluate on data with the model's own classes"),
         ("evaluate MODEL model.dim=8", "'model.dim=8': only data.* and test.* can be set"),
@@ -143,7 +151,7 @@ def test_module_answers_a_fault_with_one_sentence_and_no_traceback(tmp_path: Pat
             "predict PICTURE --model MODEL --task semantic --threshold 0.5",
             "--threshold: a semantic",
         ),
-        ("train RECIPE model.backbone=resnet50", "model.backbone: 'resnet50' is no branch"),
+        ("train RECIPE model.backbone=resnet50", "model.backbone: no preset is called 'resnet50'"),
     ],
 )
 def test_fault_is_one_sentence_and_status_2(
@@ -316,3 +324,84 @@ def test_models_are_listed(command: Command, model: Path, monkeypatch: pytest.Mo
     assert said.status == 0
     assert "tiny" in said.out
     assert "instance" in said.out
+
+
+def test_models_are_chosen_by_words_and_fit_a_terminal(command: Command) -> None:
+    said = command("models", "swin", "panoptic", "--task", "panoptic")
+    rows = [line for line in said.out.splitlines() if "/panoptic/swin_" in line]
+    assert len(rows) == 11
+    assert " ".join(rows[0].split()).endswith("swin_t panoptic 47 M PQ 53.2 AP 43.3 mIoU 63.2")
+    assert max(map(len, rows)) <= 80
+    assert "licence of 11 models: CC BY-NC 4.0" in said.out
+    assert said.out.splitlines()[-1].startswith("next: ")
+
+
+def test_models_are_listed_for_programs(command: Command) -> None:
+    listed = json.loads(command("models", "cityscapes", "r50", "--json").out)
+    assert [model["task"] for model in listed] == ["panoptic", "instance", "semantic"]
+    assert all(model["url"].endswith(".pkl") and model["parameters"] for model in listed)
+
+
+@pytest.fixture(scope="module")
+def panoptic_model(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of four classes with random weights."""
+    config = load_config(str(recipe), ["test.task=panoptic", "test.short_edge=32"])
+    categories = Shapes(1, task="panoptic").categories
+    folder = tmp_path_factory.mktemp("panoptic")
+    save_model(folder, build_model(config.model, len(categories)), ModelCard(config, categories))
+    return folder
+
+
+def test_official_protocol_measures_what_was_published(
+    command: Command, panoptic_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = load_config("coco/panoptic/r50", ["test.short_edge=64", "test.max_size=64"]).test
+    row = find_published("coco/panoptic/r50")
+    assert row is not None
+    known = Protocol(row, test)
+    monkeypatch.setattr("mask2former.published.protocol.official_protocol", lambda *_: known)
+    asked = []
+    look = Predictor.look
+    monkeypatch.setattr(
+        Predictor,
+        "look",
+        lambda self, image, size, *turn: asked.append(size) or look(self, image, size, *turn),
+    )
+    path = tmp_path / "figures.json"
+    said = command("evaluate", panoptic_model, "--protocol", "official", "--output", path)
+    assert said.status == 0
+    assert "the official test settings of coco/panoptic/r50" in said.out
+    assert set(asked) == {(64, 64)}  # and not the model's own 32
+    figures = json.loads(path.read_text())
+    assert (figures["task"], *(also["task"] for also in figures["also"])) == (
+        "panoptic",
+        "semantic",
+    )
+    assert "published: PQ 51.9 percent" in said.out
+    assert "published: mIoU 61.7 percent" in said.out
+    assert "instance is left out: " in said.err  # these shapes have other classes then
+    assert "model licence: not stated" in said.out
+
+
+def test_tta_asks_for_every_view(
+    command: Command, panoptic_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    look = Predictor.look
+    monkeypatch.setattr(
+        Predictor,
+        "look",
+        lambda self, image, size, *turn: asked.append(size) or look(self, image, size, *turn),
+    )
+    words = (
+        "--task",
+        "semantic",
+        "--tta",
+        "data.first=1",
+        "test.short_edge=128",
+        "test.max_size=128",
+    )
+    assert command("evaluate", panoptic_model, *words).status == 0
+    assert [height for height, _ in asked] == [
+        s for s in (64, 96, 128, 160, 192, 224) for _ in "ab"
+    ]

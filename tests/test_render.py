@@ -187,3 +187,20 @@ def test_bundled_categories_have_the_published_numbers(name: str, count: int, th
     categories = Categories.bundled(name)
     assert len(categories) == len(set(categories.names)) == count
     assert sum(categories.is_thing) == things
+
+
+def test_objects_of_a_clip_keep_their_colors_wherever_they_go() -> None:
+    masks = np.zeros((3, 2, 40, 60), bool)
+    for index, columns in enumerate(((0, 40), (20, 0), (40, 20))):  # they change places
+        for frame, left in enumerate(columns):
+            masks[index, frame, :30, left : left + 18] = True
+    image = np.full((40, 60, 3), 90, np.uint8)
+    drawn = [np.asarray(overlay(image, instances(masks), CATEGORIES, frame)) for frame in (0, 1)]
+    scale = drawn[0].shape[1] // 60
+    for columns in ((0, 40), (20, 0), (40, 20)):
+        # near the lower edge of the object, where no name is written
+        here = [
+            frame[26 * scale, (left + 3) * scale]
+            for frame, left in zip(drawn, columns, strict=True)
+        ]
+        assert np.array_equal(*here)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -12,6 +14,10 @@ import typer
 
 from mask2former import __version__
 from mask2former.config import SplitName, Task
+from mask2former.faults import explain
+
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C stopped, as shells have it."""
 
 app = typer.Typer(
     help="Segment images with the Masked-attention Mask Transformer.",
@@ -26,16 +32,26 @@ TaskName = Annotated[str | None, typer.Option(help="semantic, instance or panopt
 
 def main() -> None:
     """Run a command; a fault of usage or data is one sentence and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except (ValueError, OSError) as error:
-        complain(str(error))
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            complain("stopped; what is written is whole, and a training can go on with --resume")
+        raise
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        complain(sentence)
         sys.exit(2)
 
 
 def complain(sentence: str) -> None:
     """One line on stderr."""
-    print(f"mask2former: {sentence}", file=sys.stderr)
+    print(f"mask2former: {' '.join(sentence.splitlines())}", file=sys.stderr)
 
 
 def print_version(wanted: bool) -> None:
@@ -56,15 +72,17 @@ def options(
 
 @app.command()
 def predict(
-    source: Annotated[list[str], typer.Argument(help="pictures, folders or globs")],
+    source: Annotated[list[str], typer.Argument(help="pictures, folders, globs or videos")],
     model: Annotated[str, typer.Option(help="bundled name, model folder or Hub id")],
     task: TaskName = None,
     threshold: Annotated[float | None, typer.Option(help="the score a region needs")] = None,
     output: Annotated[Path, typer.Option(help="where the results go")] = Path("predictions"),
-    save: Annotated[str, typer.Option(help="overlay, coco, panoptic, labels; all that fit")] = "",
+    save: Annotated[
+        str, typer.Option(help="overlay, coco, panoptic, labels, tracks; all that fit")
+    ] = "",
     device: Device = "auto",
 ) -> None:
-    """Segment pictures: overlays to look at, and COCO or PNG files to work with."""
+    """Segment pictures or videos: overlays to look at, and COCO or PNG files to work with."""
     from mask2former.engine.predict import load
     from mask2former.engine.predict_files import Session, find_pictures
 
@@ -84,7 +102,8 @@ def predict(
     )
     session.run(files)
     failed = f", {session.failed} could not be read" if session.failed else ""
-    print(f"{session.done} pictures in {time.perf_counter() - start:.1f} s{failed}")
+    kind = "clips" if predictor.takes_clips else "pictures"
+    print(f"{session.done} {kind} in {time.perf_counter() - start:.1f} s{failed}")
     for written in session.written:
         print(f"saved: {written}")
     print(f"model licence: {predictor.card.licence}")
@@ -136,54 +155,164 @@ def evaluate(
     ] = None,
     task: TaskName = None,
     split: Annotated[str, typer.Option(help="train or val")] = "val",
-    output: Annotated[Path | None, typer.Option(help="write the figures to this JSON file")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="official: as the published model was measured")
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="semantic: average over sizes and mirror images")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="write the figures, or a submission, to this JSON file")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Measure a model by the official rules of its task."""
     from dataclasses import replace
 
-    from mask2former.build import build_split
     from mask2former.config import override_config
-    from mask2former.engine.evaluate import evaluate as measure
     from mask2former.engine.predict import load
-    from mask2former.files import replace_text, to_json
+    from mask2former.files import to_json
     from mask2former.report.run_folder import format_seconds
+    from mask2former.writing import demand_writable, replace_text
 
     start = time.perf_counter()
+    if output is not None:  # hours later would be too late
+        demand_writable(output)
     chosen, settings = as_split(split), as_settings(data or ())
     predictor = load(model, device)
-    config = override_config(predictor.card.config, settings)
+    official = as_protocol(protocol, model, predictor.card)
+    config = predictor.card.config
+    if official is not None:
+        config = config.model_copy(update={"test": official.test})
+        say(f"the official test settings of {official.row.name}")
+    config = override_config(config, [*(["test.tta={}"] if tta else []), *settings])
     predictor.card = replace(predictor.card, config=config)
-    wanted = as_task(task) or predictor.task
-    dataset = build_split(config.data, chosen, wanted, predictor.categories)
-    report = measure(predictor, dataset, wanted, show=ticker(len(dataset)))
-    print_report(report)
+    if official is not None and predictor.takes_clips and submit(predictor, chosen, output):
+        return
+    named = as_task(task)
+    tasks = [named] if named else official.tasks if official else [predictor.task]
+    reports = measure_tasks(predictor, tasks, chosen, official)
     if output is not None:
-        document = {"model": model, "task": wanted, "split": split, **report._asdict()}
-        output.parent.mkdir(parents=True, exist_ok=True)
+        first, *others = ({"task": t, **report._asdict()} for t, report in reports.items())
+        document = {"model": model, "split": split, **first, **({"also": others} if others else {})}
         replace_text(output, to_json(document, indent=1))
         print(f"saved: {output}")
-    print(f"{report.pictures} pictures in {format_seconds(time.perf_counter() - start)}")
+    pictures = next(iter(reports.values())).pictures
+    print(f"{pictures} pictures in {format_seconds(time.perf_counter() - start)}")
+    print(f"model licence: {predictor.card.licence}")
     print(f"next: `mask2former predict PICTURES --model {model}` shows what it sees")
 
 
+def submit(predictor: Any, split: SplitName, output: Path | None) -> bool:
+    """Write what the server takes, if the split is a video benchmark's own without labels."""
+    from mask2former.build import build_dataset
+    from mask2former.data.video import YouTubeVIS
+    from mask2former.engine.submission import write_submission
+
+    data = predictor.card.config.data
+    source = data.train if split == "train" else data.val
+    dataset = build_dataset(data, source, "instance", categories=predictor.categories)
+    if not isinstance(dataset, YouTubeVIS) or dataset.is_labelled:
+        return False
+    path = output or Path("results.json")
+    write_submission(path, predictor, dataset, show=ticker(len(dataset)))
+    print(f"saved: {path} (results of {len(dataset)} videos)")
+    print(f"model licence: {predictor.card.licence}")
+    print("next: pack it into a zip file and send it to the benchmark's server")
+    return True
+
+
+def measure_tasks(predictor: Any, tasks: list[Task], split: SplitName, official: Any) -> dict:
+    """Reports by task, printed; of the tasks after the first those that the data allows."""
+    from mask2former.build import build_split
+    from mask2former.engine.evaluate import evaluate as measure
+
+    reports = {}
+    for task in tasks:
+        try:
+            data = predictor.card.config.data
+            dataset = build_split(data, split, task, predictor.categories)
+            for note in dataset.notes:
+                say(f"note: {note}")
+            reports[task] = measure(predictor, dataset, task, show=ticker(len(dataset)))
+        except ValueError as fault:
+            if not reports:
+                raise
+            complain(f"{task} is left out: {fault}")
+            continue
+        print_report(reports[task])
+        published = official.published(task) if official else {}
+        if published:
+            print(f"published: {'  '.join(f'{k} {v:.1f}' for k, v in published.items())} percent")
+    return reports
+
+
 @app.command()
-def models() -> None:
-    """List the models that ship with the package."""
+def convert(
+    source: Annotated[
+        str, typer.Argument(help="official .pkl, Hugging Face folder, mmdet .pth, or any model")
+    ],
+    destination: Annotated[Path, typer.Argument(help="the folder to write")],
+    to: Annotated[str, typer.Option(help="mask2former or huggingface")] = "mask2former",
+    recipe: Annotated[
+        str | None, typer.Option(help="whose settings and classes it has, if it is not plain")
+    ] = None,
+) -> None:
+    """Turn other people's weights into a model folder, or a model into one of transformers."""
+    from mask2former.checkpoint import load_model, save_model
+    from mask2former.convert.hub_folder import save_hub_folder
+    from mask2former.zoo import find_model
+
+    if to not in ("mask2former", "huggingface"):
+        raise ValueError(f"no form '{to}'; choose mask2former or huggingface")
+    demand_new_folder(destination)
+    network, card = load_model(find_model(source), recipe)
+    if to == "huggingface":
+        save_hub_folder(destination, network.state_dict(), card)
+    else:
+        save_model(destination, network, card)
+    task, classes = card.config.test.task, len(card.categories)
+    print(f"{task}, {classes} classes: {', '.join(card.categories.names[:5])}, ...")
+    print(f"model licence: {card.licence}")
+    print(f"saved: {destination}")
+    print(f"next: `mask2former predict PICTURES --model {destination}`")
+
+
+def demand_new_folder(folder: Path) -> None:
+    """Refuse to write a model over another."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is no empty folder; name a new one")
+
+
+@app.command()
+def models(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="parts of the name, such as ade20k swin")
+    ] = None,
+    task: TaskName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs to read")] = False,
+) -> None:
+    """List the models that ship with the package, and the published ones it can load."""
     from rich.table import Table
 
-    from mask2former.checkpoint import load_card
-    from mask2former.zoo import bundled_models
+    from mask2former.zoo import list_models, models_folder
 
-    table = Table("name", "task", "classes", "measured", "licence")
-    for name, folder in bundled_models().items():
-        card = load_card(folder)
-        figures = card.metrics.get("validation", {})
-        measured = "  ".join(f"{key} {value:.3f}" for key, value in list(figures.items())[:2])
-        classes = ", ".join(card.categories.names[:4])
-        classes += f", ... ({len(card.categories)})" if len(card.categories) > 4 else ""
-        table.add_row(name, card.config.test.task, classes, measured, card.licence)
+    found = list_models(words or (), as_task(task))
+    if as_json:
+        print(json.dumps([model._asdict() for model in found], indent=1))
+        return
+    if not found:
+        raise ValueError(f"no model's name has {' and '.join(words or ())}; leave words out")
+    table = Table("name", "task", "size", "figures (percent)", box=None, padding=(0, 2, 0, 0))
+    for model in found:
+        size = "" if model.parameters is None else f"{model.parameters / 1e6:.0f} M"
+        figures = "  ".join(f"{name} {value:.1f}" for name, value in model.figures.items())
+        table.add_row(model.name, model.task, size, figures)
     wide_console().print(table)
+    for licence in dict.fromkeys(model.licence for model in found):
+        names = [model.name for model in found if model.licence == licence]
+        print(f"licence of {names[0] if len(names) == 1 else f'{len(names)} models'}: {licence}")
+    print(f"published weights are kept in {models_folder()}")
     print("next: `mask2former predict PICTURES --model NAME`; a model folder or Hub id works too")
 
 
@@ -206,12 +335,40 @@ def recipes() -> None:
     print("next: `mask2former train RECIPE data.root=FOLDER`")
 
 
+@app.command()
+def doctor(
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="for programs to read")] = False,
+) -> None:
+    """Tell what this installation can do, and try it; exit status 2 where it does not work."""
+    from mask2former.engine.doctor import examine
+
+    diagnosis = examine(device)
+    if as_json:
+        print(json.dumps(diagnosis.to_json(), indent=1))
+    else:
+        wide_console().print(diagnosis.to_table())
+        print(f"next: {diagnosis.next}")
+    if diagnosis.fault is not None:
+        complain(diagnosis.fault)
+        sys.exit(2)
+
+
 def as_task(name: str | None) -> Task | None:
     """Check a task's name."""
     known = get_args(Task)
     if name is not None and name not in known:
         raise ValueError(f"no task '{name}'; choose {', '.join(known)}")
     return name  # pyrefly: ignore[bad-return]
+
+
+def as_protocol(name: str | None, model: str, card: Any) -> Any:
+    """How the published model that is most like this one was measured."""
+    from mask2former.published.protocol import official_protocol
+
+    if name not in (None, "official"):
+        raise ValueError(f"no protocol '{name}'; there is: official")
+    return official_protocol(model, card.config, card.categories) if name else None
 
 
 def as_split(name: str) -> SplitName:

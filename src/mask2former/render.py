@@ -23,6 +23,7 @@ from mask2former.categories import Categories, Color
 from mask2former.structures import Instances, Panoptic, Result, SemanticMap
 
 COMFORTABLE = 640  # pixels; smaller pictures are enlarged until text can be read
+HUGE = 6000  # pixels; larger pictures are reduced, since nobody looks at so many
 BRIGHT = 170  # mean grey from which outlines are dark instead of light
 HUES = 8  # variants of a class colour; neighbours never share one
 
@@ -40,7 +41,8 @@ def overlay(
 ) -> Image.Image:
     """Lay one frame of a result over its image (H, W, 3) uint8: colours, outlines, names, legend.
 
-    Small images come back enlarged by a whole number; the legend is a strip below the picture.
+    Small images come back enlarged by a whole number, huge ones reduced by one; the legend is a
+    strip below the picture.
     """
     ids, regions = _flatten(result, frame)
     if image.shape != (*ids.shape, 3):
@@ -48,8 +50,13 @@ def overlay(
             f"the image is {image.shape} but the result needs {(*ids.shape, 3)}; "
             "draw a result over the image it was made from, in colour"
         )
+    factor = math.ceil(max(ids.shape) / HUGE)
+    if factor > 1:
+        ids, image = ids[::factor, ::factor], np.asarray(Image.fromarray(image).reduce(factor))
     names = [_spoken(categories[region.label].name) for region in regions]
     colors = _region_colors(ids, regions, categories)
+    if isinstance(result, Instances) and result.size[0] > 1:
+        colors = _lasting_colors(regions, categories)
     entries = _entries(ids, regions, names, colors)
 
     is_thing = np.array([region.is_thing for region in regions], bool)
@@ -146,6 +153,17 @@ def _region_colors(ids: np.ndarray, regions: list[Region], categories: Categorie
     variants = np.zeros(len(regions), int)
     things = [index for index, region in enumerate(regions) if region.is_thing]
     variants[things] = _variants(_centres(ids, len(regions))[things])
+    return _vary(regions, variants, categories)
+
+
+def _lasting_colors(regions: list[Region], categories: Categories) -> list[Color]:
+    """Colours that objects keep through a clip, wherever they go."""
+    return _vary(regions, np.arange(len(regions)) % HUES, categories)
+
+
+def _vary(regions: list[Region], variants: np.ndarray, categories: Categories) -> list[Color]:
+    """Class colours, of things in their variants."""
+    things = [region for region in regions if region.is_thing]
     whole_wheel = len(things) == len(regions) and len({region.label for region in regions}) == 1
     turn = 1.0 if whole_wheel else 0.14
     return [

@@ -1,6 +1,7 @@
 """What a prediction gives a person: the plain result with its picture and class names.
 
-Frames are kept only for clips: a picture's masks are (N, H, W), its maps (H, W).
+Frames are kept only for clips: a picture's masks are (N, H, W), its maps (H, W), a clip's masks
+(N, T, H, W), its maps (T, H, W).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from PIL import Image
 from mask2former import rle
 from mask2former.categories import Categories
 from mask2former.files import write_label_map
+from mask2former.frames import track_entries
 from mask2former.render import overlay
 from mask2former.structures import Instances, Panoptic, Segment, SemanticMap
 
@@ -23,18 +25,27 @@ from mask2former.structures import Instances, Panoptic, Segment, SemanticMap
 class PictureResult:
     """What all results share."""
 
-    image: np.ndarray  # (H, W, 3) uint8, RGB
+    image: np.ndarray  # (H, W, 3) uint8, RGB; of a clip (T, H, W, 3)
     name: str
     categories: Categories
     plain: SemanticMap | Instances | Panoptic
 
-    def draw(self) -> Image.Image:
-        """The picture with the result over it, and a legend."""
-        return overlay(self.image, self.plain, self.categories)
+    def draw(self, frame: int = 0) -> Image.Image:
+        """The picture, or one frame of the clip, with the result over it, and a legend."""
+        image = self.image if self.image.ndim == 3 else self.image[frame]
+        return overlay(image, self.plain, self.categories, frame)
 
     def save(self, path: str | Path) -> Path:
-        """Write the drawn picture; the ending of the name tells the format."""
+        """Write the drawn picture; the ending of the name tells the format.
+
+        Of a clip, `path` is a folder, which gets a numbered PNG for every frame.
+        """
         path = Path(path)
+        if self.image.ndim == 4:
+            path.mkdir(parents=True, exist_ok=True)
+            for frame in range(len(self.image)):
+                self.draw(frame).save(path / f"{frame:05d}.png")
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         self.draw().save(path)
         return path
@@ -93,6 +104,10 @@ class InstanceResult(PictureResult):
             }
             for index, (label, score) in enumerate(zip(self.labels, self.scores, strict=True))
         ]
+
+    def to_youtube_vis(self, video_id: int = 1) -> list[dict]:
+        """YouTube-VIS results: one dict with category, score and an RLE a frame per object."""
+        return list(track_entries(self.plain, self.categories, video_id))
 
     def _region_labels(self) -> list[int]:
         return self.labels.tolist()

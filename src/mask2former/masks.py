@@ -22,10 +22,21 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (..., C, H, W) maps bilinearly to (..., C, *size), as every published model does."""
     if maps.shape[-2:] == size:
         return maps
+    step = maps.shape[-1] // size[1]
+    if step > 0 and step % 2 == 0 and maps.shape[-2:] == (step * size[0], step * size[1]):
+        return _mean_of_middles(maps, step)
     # Channels stay channels: channels-last maps are resized far faster than contiguous ones.
     batch = maps.flatten(0, -4) if maps.ndim > 3 else maps.unsqueeze(0)
     resized = F.interpolate(batch, size=size, mode="bilinear", align_corners=False)
     return resized.unflatten(0, maps.shape[:-3]) if maps.ndim > 3 else resized.squeeze(0)
+
+
+def _mean_of_middles(maps: Tensor, step: int) -> Tensor:
+    """Bilinear resizing by an even whole number: a new pixel's centre lies amid four old pixels."""
+    first, second = step // 2 - 1, step // 2
+    above, below = maps[..., first::step, :], maps[..., second::step, :]
+    across = above + below
+    return (across[..., first::step] + across[..., second::step]) / 4
 
 
 def sample(maps: Tensor, points: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from mask2former.data.transforms import shorten
 from mask2former.engine.device import choose_device
 from mask2former.files import as_rgb, read_image
 from mask2former.frames import read_clip, stack_frames
+from mask2former.model.folding import fold_batch_norms
 from mask2former.model.mask2former import Mask2Former
 from mask2former.postprocess.instance import instances, tracks
 from mask2former.postprocess.panoptic import panoptic
@@ -54,12 +55,14 @@ TURNS: dict[str, tuple[Turn, ...]] = {"none": (upright,), "horizontal": (upright
 class Predictor:
     """A network with all it needs to answer for pictures, and a video model's for clips.
 
+    It takes the network over: batch norms are folded into the weights, for inference.
+
     Takes a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), RGB 0..255; a list
     of these gives a list. To a video model each is a clip of one frame; longer ones go to `clip`.
     """
 
     def __init__(self, model: Mask2Former, card: ModelCard, device: torch.device) -> None:
-        self.model = model.to(device).eval()
+        self.model = hasten(model.to(device).eval())
         self.card = card
         self.device = device
         self.is_thing = torch.tensor(card.categories.is_thing)
@@ -180,6 +183,15 @@ class Predictor:
         pixels = turn(torch.from_numpy(resized).movedim(-1, -3))
         padded = pad_with_mean(pixels.to(self.device).float(), self.model.mean)
         return self.model(padded[None])[-1]
+
+
+def hasten(model: Mask2Former) -> Mask2Former:
+    """The same function with less to do: norms folded; on a CPU, maps with their channels last."""
+    example = torch.zeros(1, model.mean.shape[0], 64, 64, device=model.mean.device)
+    fold_batch_norms(model.backbone, example)
+    if example.device.type == "cpu":
+        model.to(memory_format=torch.channels_last)
+    return model
 
 
 def pad_with_mean(pixels: Tensor, mean: Tensor) -> Tensor:

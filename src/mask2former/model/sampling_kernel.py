@@ -122,6 +122,17 @@ def _corner(x, y, corner):
     return column + 1, row + 1, right * below, below, right
 
 
+@njit(inline="always")
+def _neighbours(place, length):
+    """Along one axis: the two indices beside a place and their weights, 0 outside the map."""
+    before = int(np.floor(place))
+    after = before + 1
+    share = place - before
+    first = 1 - share if before >= 0 else share * 0
+    second = share if after < length else share * 0
+    return max(before, 0), min(after, length - 1), first, second
+
+
 @_compiled
 def _forward(first, last, value, shapes, locations, weights, out):
     _, queries, heads, levels, points, _ = locations.shape
@@ -138,14 +149,17 @@ def _forward(first, last, value, shapes, locations, weights, out):
                     y = locations[n, q, head, level, point, 1] * height - 0.5
                     if not (x > -1 and x < width and y > -1 and y < height):
                         continue
+                    left, right, at_left, at_right = _neighbours(x, width)
+                    top, bottom, at_top, at_bottom = _neighbours(y, height)
                     weight = weights[n, q, head, level, point]
-                    for corner in range(4):
-                        column, row, share, _, _ = _corner(x, y, corner)
-                        if 0 <= column < width and 0 <= row < height:
-                            read = value[n, start + row * width + column, head]
-                            factor = weight * share
-                            for c in range(channels):
-                                total[c] += factor * read[c]
+                    at_top, at_bottom = at_top * weight, at_bottom * weight
+                    top, bottom = start + top * width, start + bottom * width
+                    a, b = value[n, top + left, head], value[n, top + right, head]
+                    c, d = value[n, bottom + left, head], value[n, bottom + right, head]
+                    wa, wb = at_top * at_left, at_top * at_right
+                    wc, wd = at_bottom * at_left, at_bottom * at_right
+                    for i in range(channels):  # all four at once: the sum is loaded only once
+                        total[i] += wa * a[i] + wb * b[i] + wc * c[i] + wd * d[i]
                 start += height * width
 
 

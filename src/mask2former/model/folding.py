@@ -1,0 +1,75 @@
+"""Batch norms multiplied into the convolutions before them, for inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BatchNorm = Any  # nn.BatchNorm2d, or one of timm's frozen norms, which have the same parts
+
+
+@torch.no_grad()
+def fold_batch_norms(network: nn.Module, example: Tensor) -> int:
+    """Let convolutions do the work of the batch norms that read them; returns how many.
+
+    In evaluation a batch norm is a product and a sum for each channel. The product goes into the
+    weights and the sum becomes the convolution's bias; the norm then changes nothing. In evaluation
+    the network stays the same function (to rounding), with the same names in its state; frozen
+    norms may also learn on. `example` is an input, on which is seen what reads what.
+    """
+    pairs = _find_pairs(network, example)
+    for convolution, norm in pairs:
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        shift = norm.bias - norm.running_mean * scale
+        convolution.weight.mul_(scale[:, None, None, None])
+        norm.weight.fill_(1.0)
+        norm.bias.copy_(shift)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1.0 - norm.eps)
+        convolution.forward = partial(_convolve, convolution, norm)
+        norm.forward = partial(_pass_on, norm, norm.forward)
+    return len(pairs)
+
+
+def _find_pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, BatchNorm]]:
+    """Convolutions without bias, each with the one batch norm that reads it at once."""
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensors are kept, or ids would come again
+    pairs: list[tuple[nn.Conv2d, BatchNorm]] = []
+
+    def remember(module: nn.Module, _: tuple, output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        made[id(output)] = module, output
+
+    def look(module: nn.Module, inputs: tuple) -> None:
+        if id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], module))
+
+    hooks = []
+    for module in network.modules():
+        if type(module) is nn.Conv2d and module.bias is None:
+            hooks.append(module.register_forward_hook(remember))
+        elif getattr(module, "running_var", None) is not None:
+            hooks.append(module.register_forward_pre_hook(look))
+    network(example)
+    for hook in hooks:
+        hook.remove()
+    convolutions = [convolution for convolution, _ in pairs]
+    return [pair for pair in pairs if convolutions.count(pair[0]) == 1]
+
+
+def _convolve(convolution: nn.Conv2d, norm: BatchNorm, x: Tensor) -> Tensor:
+    bias = None if norm.training else norm.bias
+    return convolution._conv_forward(x, convolution.weight, bias)
+
+
+def _pass_on(norm: BatchNorm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A folded norm; some of timm's do their activation too."""
+    if norm.training:
+        return forward(x)
+    for name in ("drop", "act"):
+        x = getattr(norm, name, nn.Identity())(x)
+    return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -119,6 +120,9 @@ def train(
     start_from: Annotated[
         str | None, typer.Option("--from", help="start from this model's weights")
     ] = None,
+    reset_head: Annotated[
+        bool, typer.Option("--reset-head", help="with --from: begin with a fresh class head")
+    ] = False,
     output: Annotated[Path, typer.Option(help="the run folder")] = Path("run"),
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with the run in --output")
@@ -139,11 +143,17 @@ def train(
     else:
         config = load_config(recipe, settings or ())
     folder = run(
-        config, output, device=choose_device(device), resume=resume, start_from=start_from, say=say
+        config,
+        output,
+        device=choose_device(device),
+        resume=resume,
+        start_from=start_from,
+        reset_head=reset_head,
+        say=say,
     )
-    print(f"trained in {format_seconds(time.perf_counter() - start)}")
-    print(f"saved: {folder} (best model, last/ to resume from, results.png, samples/, train.log)")
-    print(f"next: `mask2former predict PICTURES --model {folder}`")
+    say(f"trained in {format_seconds(time.perf_counter() - start)}")
+    say(f"saved: {folder} (best model, last/ to resume from, results.png, samples/, train.log)")
+    say(f"next: `mask2former predict PICTURES --model {folder}`")
 
 
 @app.command()
@@ -389,8 +399,9 @@ def as_settings(words: Sequence[str]) -> list[str]:
 
 
 def say(line: str) -> None:
-    """Print at once, also into a pipe."""
-    print(line, flush=True)
+    """Print at once, also into a pipe; of several processes (torchrun) the first one speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(line, flush=True)
 
 
 def ticker(count: int) -> Any:

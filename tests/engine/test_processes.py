@@ -38,6 +38,7 @@ def together(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
     def run(name: str, *settings: str) -> Path:
         done = launch(tiny(*SETTINGS), folder / name, settings)
         assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.count("trained in") == done.stdout.count("step 7/20") == 1
         return folder / name
 
     return run

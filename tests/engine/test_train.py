@@ -272,6 +272,24 @@ def test_start_takes_over_what_fits_and_names_the_rest(
     assert torch.equal(old[no_object][-1], new[no_object][-1])
 
 
+def test_reset_head_leaves_only_the_class_head_fresh(run: Path, tiny: Tiny, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = tiny("train.steps=1", "train.learning_rate=0", "train.seed=9")
+    kept = {"device": CPU, "say": said.append, "start_from": str(run)}
+    train(config, tmp_path / "kept", **kept)
+    train(config, tmp_path / "reset", **kept, reset_head=True)
+    old, whole, reset = (
+        load_file(folder / "model.safetensors")
+        for folder in (run, tmp_path / "kept", tmp_path / "reset")
+    )
+    assert all(torch.equal(old[name], whole[name]) for name in old)
+    fresh = {name for name in old if not torch.equal(old[name], reset[name])}
+    assert fresh == {f"transformer_decoder.class_head.{part}" for part in ("weight", "bias")}
+    assert any(line.startswith("fresh, ") and "class_head.bias" in line for line in said)
+    with pytest.raises(ValueError, match="--reset-head leaves out a part of --from"):
+        train(config, tmp_path / "alone", device=CPU, say=silent, reset_head=True)
+
+
 def test_seed_fixes_the_run(run: Path, tiny: Tiny, tmp_path: Path) -> None:
     for seed in (0, 7):
         config = tiny("train.steps=1", f"train.seed={seed}")

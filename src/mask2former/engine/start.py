@@ -57,19 +57,26 @@ def initialise_backbone(
 
 
 def take_over_weights(
-    model: Mask2Former, categories: Categories, name: str, say: Callable[[str], None]
+    model: Mask2Former,
+    categories: Categories,
+    name: str,
+    say: Callable[[str], None],
+    *,
+    reset_head: bool,
 ) -> ModelCard:
     """Start from another model's weights, and say what was and what was not taken over.
 
     Classes of the same name keep their row of the class head; where the number of queries differs,
-    the first ones are taken. Returns the other model's card.
+    the first ones are taken. `reset_head` leaves the class head fresh. Returns the other's card.
     """
     source, card = load_model(find_model(name))
     given, own = source.state_dict(), model.state_dict()
     whole = {key: t for key, t in given.items() if key in own and own[key].shape == t.shape}
     partly: dict[str, Tensor] = {}
     known, wanted = card.categories.names, categories.names
-    if known != wanted and CLASS_HEAD[0] in given:
+    if reset_head:
+        whole = {key: tensor for key, tensor in whole.items() if key not in CLASS_HEAD}
+    elif known != wanted and CLASS_HEAD[0] in given:
         shared = [(label, known.index(name)) for label, name in enumerate(wanted) if name in known]
         no_object = (len(wanted), len(known))
         partly |= copy_rows(given, own, CLASS_HEAD, [*shared, no_object])
@@ -112,7 +119,7 @@ def describe_taken(
     shapes = [f"{key} {tuple(given[key].shape)} there" for key in fresh if key in given]
     for title, keys in (
         ("taken over in part, by class names or the first queries", partly),
-        ("fresh, of another shape", shapes),
+        ("fresh, as that model's do not fit", shapes),
         ("fresh, not in that model", [key for key in fresh if key not in given]),
         ("left behind", [key for key in given if key not in own]),
     ):

@@ -64,6 +64,7 @@ class Trainer:
         say: Callable[[str], None],
         *,
         start_from: str | None = None,
+        reset_head: bool = False,
         resume: bool = False,
     ) -> None:
         self.config = config
@@ -85,7 +86,9 @@ class Trainer:
         with accelerator.main_process_first():  # it fetches the weights, the others find them
             if start_from is not None:
                 categories = self.card.categories
-                origin = take_over_weights(network, categories, start_from, self.say)
+                origin = take_over_weights(
+                    network, categories, start_from, self.say, reset_head=reset_head
+                )
                 self.card = replace(self.card, licence=origin.licence)
                 self.say(f"licence of these weights, and so of the model: {origin.licence}")
             elif not resume:
@@ -278,13 +281,16 @@ def train(
     device: torch.device,
     resume: bool = False,
     start_from: str | None = None,
+    reset_head: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train a recipe into a run folder, which is then a model folder too.
 
     Under `torchrun` every process calls it, and they train together. `start_from` names a model
-    whose weights are taken over where they fit.
+    whose weights are taken over where they fit, with `reset_head` all but the class head.
     """
+    if reset_head and start_from is None:
+        raise ValueError("--reset-head leaves out a part of --from MODEL; name one")
     if resume and start_from is not None:
         raise ValueError("--resume goes on from the run's own weights; leave --from out")
     if not resume and state.find(output) is not None:
@@ -306,7 +312,13 @@ def train(
         accelerator.init_trackers("events")
         try:
             trainer = Trainer(
-                config, output, accelerator, say, start_from=start_from, resume=resume
+                config,
+                output,
+                accelerator,
+                say,
+                start_from=start_from,
+                reset_head=reset_head,
+                resume=resume,
             )
             if warning is not None:
                 trainer.say(f"warning: {warning}")

@@ -34,6 +34,18 @@ def test_longest_name_can_be_written(tmp_path: Path) -> None:
     assert path.read_text() == "text"
 
 
+def test_names_that_begin_alike_are_written_beside_each_other(tmp_path: Path) -> None:
+    """As two processes do: the second while the first is."""
+    first, second = (tmp_path / f"{'a' * 50}{number}.txt" for number in (1, 2))
+
+    def write(beside: Path) -> None:
+        beside.write_text("first")
+        replace_text(second, "second")
+
+    replace_file(first, write)
+    assert (first.read_text(), second.read_text()) == ("first", "second")
+
+
 def test_link_is_followed_and_stays(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     replace_text(tmp_path / "link", "text")

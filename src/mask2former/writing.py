@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +16,10 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     # A device or a pipe must not be replaced; a folder cannot be written, and the error says so.
     is_stream = path.exists() and not path.is_file()
     target = path if is_stream else path.resolve()
-    # Shortened, since a name that is as long as a name can be has no room for ours.
-    beside = target.with_name(f".{target.stem[:40]}.part{target.suffix[:20]}")
+    # Shortened, since a name that is as long as a name can be has no room for ours; the number
+    # tells names apart that begin alike, and is the same in the next life of a killed process.
+    number = zlib.crc32(os.fsencode(target.name))
+    beside = target.with_name(f".{target.stem[:40]}.{number:08x}.part{target.suffix[:20]}")
     try:
         if is_stream:
             write(path)

@@ -1,6 +1,9 @@
 """A model is measured by the metric of the task, on data with its own classes."""
 
+import copy
+
 import pytest
+import torch
 
 from mask2former.data import Shapes
 from mask2former.engine.evaluate import Report, evaluate
@@ -37,3 +40,15 @@ def test_nothing_measured_is_worse_than_anything() -> None:
     assert Report({"AP": float("nan")}, [], "", 0, 0.0).score() == float("-inf")
     assert Report({"AP": 0.25, "AP50": 0.5}, [], "", 0, 0.0).score() == 0.25
     assert Report({"AP": 0.25, "AP50": 0.5}, [], "", 0, 0.0).score("AP50") == 0.5
+
+
+@pytest.mark.parametrize("part", ["class_head.weight", "mask_head.layers.4.bias"])
+def test_network_that_has_diverged_is_told_from_one_that_finds_nothing(
+    predictor: Predictor, part: str
+) -> None:
+    model = copy.deepcopy(predictor.model)
+    with torch.no_grad():
+        model.get_parameter(f"transformer_decoder.{part}").view(-1)[0] = float("nan")
+    broken = Predictor(model, predictor.card, torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"not a number: .*the training has diverged"):
+        evaluate(broken, Shapes(2), "panoptic")

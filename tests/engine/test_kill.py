@@ -56,6 +56,7 @@ for kill in range(kills + 1):
         time.sleep(max(0.0, draw.uniform(0.0, span) - (time.monotonic() - born)))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL), status
     if state.find(folder) is None:
         assert seen == 0, "a state was lost"
         continue

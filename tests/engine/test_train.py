@@ -15,7 +15,7 @@ from mask2former.checkpoint import load_card, load_model
 from mask2former.config import Config
 from mask2former.engine.evaluate import Report
 from mask2former.engine.learner import Learner
-from mask2former.engine.predict import Predictor, load
+from mask2former.engine.predict import load
 from mask2former.engine.stops import DivergedError
 from mask2former.engine.train import Trainer, train
 from mask2former.structures import Batch
@@ -103,7 +103,7 @@ def test_run_folder_has_curves_samples_log_and_events(run: Path) -> None:
     assert sum("validation: PQ" in line for line in log) == 2
     assert list(run.rglob("*tfevents*"))
     assert (run / "last").is_dir()
-    assert not (run / ".last.part").exists()
+    assert [path.name for path in (run / "last").iterdir()] == ["state.pt"]
 
 
 def test_best_model_is_the_one_kept(
@@ -111,12 +111,16 @@ def test_best_model_is_the_one_kept(
 ) -> None:
     headlines = [0.3, 0.7, 0.5]
     seen: list[dict[str, torch.Tensor]] = []
+    ask = Learner.weights
 
-    def measure(predictor: Predictor, *_: object, **__: object) -> Report:
-        weights = predictor.model.state_dict()
-        seen.append({name: weight.clone() for name, weight in weights.items()})
+    def weights(learner: Learner) -> dict[str, torch.Tensor]:
+        seen.append({name: weight.clone() for name, weight in ask(learner).items()})
+        return seen[-1]
+
+    def measure(*_: object, **__: object) -> Report:
         return Report({"PQ": headlines[len(seen) - 1]}, [], "by hand", 1, 0.0)
 
+    monkeypatch.setattr(Learner, "weights", weights)
     monkeypatch.setattr("mask2former.engine.train.evaluate", measure)
     config = tiny("train.steps=3", "train.evaluate_every=1")
     folder = train(config, tmp_path, device=CPU, say=silent)
@@ -301,7 +305,22 @@ def test_seed_fixes_the_run(run: Path, tiny: Tiny, tmp_path: Path) -> None:
 
 def test_a_half_written_state_does_not_stop_the_next_save(tiny: Tiny, tmp_path: Path) -> None:
     train(tiny("train.steps=2"), tmp_path, device=CPU, say=silent)
-    (tmp_path / "last" / ".state.part.pt").write_bytes(b"half")
+    halves: list[Path] = []
+    save = torch.save
+
+    def killed(document: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        halves.append(path.rename(path.with_suffix(".kept")))  # `finally` would not run either
+        raise Killed
+
+    torch.save = killed
+    try:
+        with pytest.raises(Killed):
+            train(tiny("train.steps=3"), tmp_path, device=CPU, say=silent, resume=True)
+    finally:
+        torch.save = save
+    halves[0].rename(halves[0].with_suffix(".pt"))
+    assert len(list((tmp_path / "last").iterdir())) == 2
     train(tiny("train.steps=4"), tmp_path, device=CPU, say=silent, resume=True)
     assert [path.name for path in (tmp_path / "last").iterdir()] == ["state.pt"]
 

@@ -1,5 +1,6 @@
 """Every value of training does what its description says."""
 
+import os
 import re
 import signal
 import subprocess
@@ -105,7 +106,10 @@ def ends_are_expected(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_told_to_end_a_run_saves_first(tiny: Tiny, tmp_path: Path) -> None:
     train(tiny("train.save_every=100"), tmp_path, device=CPU, say=stop_at(4))
     assert state.load(tmp_path)[0].step in (4, 5)
-    assert "told to end (SIGTERM): go on with --resume" in (tmp_path / "train.log").read_text()
+    assert (
+        "told to end (SIGTERM), and saved: go on with --resume"
+        in (tmp_path / "train.log").read_text()
+    )
     train(tiny(), tmp_path, device=CPU, say=silent, resume=True)
     assert list(read_losses(tmp_path)) == [1, 2, 3, 4, 5, 6]
 
@@ -261,6 +265,79 @@ def test_without_a_validation_set_the_last_weights_are_kept(
     folder = train(tiny("train.steps=3"), tmp_path, device=CPU, say=silent)
     _, stored = state.load(folder)
     assert all(torch.equal(t, stored["network"][name]) for name, t in weights(folder).items())
+
+
+def test_best_model_is_what_was_learnt_to_the_bit(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny("train.steps=2", "model.backbone.norm=trainable")
+    train(config, tmp_path, device=CPU, say=silent)
+    network = state.load(tmp_path)[1]["network"]
+    assert all(torch.equal(network[name], t) for name, t in weights(tmp_path).items())
+
+
+def test_checkpointed_batch_norms_count_a_batch_once(tiny: Tiny, tmp_path: Path) -> None:
+    kept = []
+    for again in ("false", "true"):
+        config = tiny(
+            "train.steps=2",
+            "model.backbone.norm=trainable",
+            f"train.gradient_checkpointing={again}",
+        )
+        train(config, tmp_path / again, device=CPU, say=silent)
+        kept.append(weights(tmp_path / again))
+    statistics = [name for name in kept[0] if "running_" in name or "num_batches" in name]
+    assert statistics
+    for name in statistics:
+        torch.testing.assert_close(kept[1][name], kept[0][name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_resumed_run_takes_new_values_and_keeps_network_and_task(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    train(tiny("train.steps=2", "train.freeze=[backbone]"), tmp_path, device=CPU, say=silent)
+    for changed in ("model.transformer_decoder.num_queries=9", "test.task=semantic"):
+        with pytest.raises(ValueError, match=r"--resume goes on with the stored model.* and"):
+            train(tiny("train.steps=3", changed), tmp_path, device=CPU, say=silent, resume=True)
+    before = weights(tmp_path)
+    values = ("train.steps=4", "train.weight_decay=0.5", "train.best_by=SQ")
+    train(tiny(*values), tmp_path, device=CPU, say=silent, resume=True)
+    progress, stored = state.load(tmp_path)
+    assert {group["weight_decay"] for group in stored["optimizer"]["param_groups"]} == {0.0, 0.5}
+    assert progress.best_by == "SQ"
+    assert load_card(tmp_path).metrics["step"] == 4
+    learned = [n for n in before if not torch.equal(before[n], stored["network"][n])]
+    assert any(name.startswith("backbone.") for name in learned), "it is frozen no more"
+
+
+def test_model_folder_is_no_place_for_a_run(tiny: Tiny, tmp_path: Path) -> None:
+    folder = train(tiny("train.steps=1"), tmp_path / "run", device=CPU, say=silent)
+    (folder / "last" / "state.pt").unlink()
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="holds a model, which would be lost"):
+        train(tiny("train.steps=1", "model.dim=64"), folder, device=CPU, say=silent)
+    assert (folder / "config.json").read_bytes() == before
+
+
+def test_politely_killed_group_saves_with_its_workers(tiny: Tiny, tmp_path: Path) -> None:
+    recipe, folder = tmp_path / "recipe.yaml", tmp_path / "run"
+    config = tiny("train.steps=4000", "train.save_every=4000", "data.workers=2")
+    recipe.write_text(yaml.safe_dump(dump_config(config)))
+    command = ["-m", "mask2former", "train", str(recipe), "--output", str(folder)]
+    process = subprocess.Popen(
+        [sys.executable, *command, "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("step 3/"):
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err[-2000:]
+    assert "told to end (SIGTERM), and saved" in out
+    assert "Traceback" not in err
+    assert state.load(folder)[0].step >= 3
 
 
 def test_two_runs_into_one_folder_are_refused(tiny: Tiny, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 
@@ -26,4 +28,30 @@ def find_blocks(module: nn.Module) -> list[nn.Module]:
 def checkpoint_gradients(blocks: Iterable[nn.Module]) -> None:
     """Keep only what goes into a block; the backward pass computes the rest again (Chen 2016)."""
     for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        block.forward = partial(
+            checkpoint,
+            block.forward,
+            use_reentrant=False,
+            context_fn=partial(_twice, block),
+        )
+
+
+def _twice(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """What surrounds a block's first computing, and its second."""
+    return nullcontext(), _statistics_at_rest(block)
+
+
+@contextmanager
+def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
+    """Batch norms have counted this batch already."""
+    norms = [module for module in block.modules() if isinstance(module, _NormBase)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if norm.training and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked -= 1

@@ -29,6 +29,8 @@ from mask2former.model.mask2former import Mask2Former
 from mask2former.structures import Batch
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+LENIENT = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
+"""What was frozen before has no state in the optimiser; it begins without."""
 
 
 class Learner:
@@ -52,7 +54,8 @@ class Learner:
         self.model = spread(network, accelerator.device, team, sharded=train.sharded)
         self.network = network
         self.optimizer = accelerator.prepare(build_optimizer(network, train))
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        groups = self.optimizer.param_groups
+        self.rates = [(group["lr"], group["weight_decay"]) for group in groups]
         self.rate_factor = learning_rate_factor(train.schedule, train.steps)
         self.average = None if train.ema is None else Average(network, train.ema)
 
@@ -86,8 +89,9 @@ class Learner:
         self.model.train()
         for module in self.frozen:
             module.eval()
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+        for group, (rate, decay) in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * self.rate_factor(step)
+            group["weight_decay"] = decay  # the settings', whatever a stored state says
         torch.manual_seed(self.seed(step, self.team.rank))  # of dropout and stochastic depth
 
     def cut(self, pictures: int) -> Iterator[tuple[slice, Any]]:
@@ -133,7 +137,7 @@ class Learner:
     def weights(self) -> dict[str, Tensor]:
         """The whole weights to measure and keep: the average, where there is one."""
         tensors = self.network.state_dict() if self.average is None else self.average.tensors
-        return {name: whole(tensor) for name, tensor in tensors.items()}
+        return {name: self.team.first(whole(tensor)) for name, tensor in tensors.items()}
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on, put together from all processes; all of them must ask."""
@@ -155,7 +159,7 @@ class Learner:
             self.average.restart(self.network)
         set_model_state_dict(self.network, state["network"], options=WHOLE)
         set_optimizer_state_dict(
-            self.network, self.optimizer.optimizer, state["optimizer"], options=WHOLE
+            self.network, self.optimizer.optimizer, state["optimizer"], options=LENIENT
         )
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -43,6 +43,13 @@ class Team:
             tensor /= self.size
         return tensor
 
+    def first(self, tensor: Tensor) -> Tensor:
+        """The first process's, in all of them: statistics of batch norms may differ on CPUs."""
+        if self.size > 1:
+            tensor = tensor.detach().clone()
+            distributed.broadcast(tensor, 0)
+        return tensor
+
     def wait(self) -> None:
         """Go on when all have come this far."""
         if self.size > 1:

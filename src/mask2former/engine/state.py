@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,26 @@ class Progress:
     best: float = -math.inf
     waited: int = 0
     """Evaluations since the best."""
+    best_by: str | None = None
+    """The figure that tells the best."""
+
+    def measured_by(self, figure: str | None) -> None:
+        """Look for the best anew if another figure tells it from now on."""
+        if figure != self.best_by:
+            self.best_by, self.best, self.waited = figure, -math.inf, 0
 
 
 def save(folder: Path, progress: Progress, state: dict[str, Any]) -> None:
     """Write the state beside the old one, then put it in its place."""
     path = folder / STATE_FILE
     document = {"progress": asdict(progress), **state}
-    replace_file(path, lambda beside: torch.save(document, beside))
+
+    def write(beside: Path) -> None:
+        torch.save(document, beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())  # it takes the place of the only other one
+
+    replace_file(path, write)
 
 
 def load(folder: Path) -> tuple[Progress, dict[str, Any]]:

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from mask2former.categories import Categories
 from mask2former.config import Config, Train
@@ -26,6 +27,24 @@ class DivergedError(ValueError):
         )
 
 
+def lost_process(output: Path, error: RuntimeError) -> ValueError:
+    """The sentence of a process whose talk with the others broke off."""
+    reason = str(error).partition("\n")[0]
+    return ValueError(
+        f"the processes of this run lost each other, mostly since one has ended ({reason}); "
+        f"what was saved in {output} is whole: go on with --resume"
+    )
+
+
+def check_resumable(config: Config, before: Config) -> None:
+    """A run goes on with the network and the task it began with."""
+    if config.model != before.model or config.test.task != before.test.task:
+        raise ValueError(
+            "--resume goes on with the stored model.* and test.task; to change these, begin "
+            "another run --from this one"
+        )
+
+
 def check_shares(train: Train, processes: int) -> None:
     """The batch must be cut into equal parts; ValueError with what would do."""
     parts = processes * train.accumulation
@@ -40,7 +59,8 @@ def check_shares(train: Train, processes: int) -> None:
 
 def check_best_by(config: Config, categories: Categories) -> None:
     """The figure that tells the best model must be one that is measured."""
-    known = for_task(config.test.task, categories, config.test.max_detections).compute()
+    test = config.test
+    known = for_task(test.task, categories, test.max_detections, rules=test.ap).compute()
     if config.train.best_by not in (None, *known):
         raise ValueError(
             f"train.best_by={config.train.best_by} is not measured; choose of {', '.join(known)}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -17,7 +19,7 @@ from accelerate.utils import ProjectConfiguration
 from torch import Tensor
 
 from mask2former.build import build_augmentation, build_criterion, build_model, build_splits
-from mask2former.checkpoint import ModelCard, load_card, save_card, save_model
+from mask2former.checkpoint import WEIGHTS_FILE, ModelCard, load_card, save_card, save_model
 from mask2former.config import Config
 from mask2former.data import Cached, Dataset, training_loader
 from mask2former.engine import state
@@ -31,12 +33,16 @@ from mask2former.engine.stops import (
     ENDED,
     DivergedError,
     check_best_by,
+    check_resumable,
     check_shares,
+    lost_process,
     on_sigterm,
 )
 from mask2former.report.run_folder import RunFolder, format_seconds
 from mask2former.structures import Batch
 
+OVERFLOWS = 20
+"""So many steps on end may not overflow in fp16."""
 SAMPLES = 4
 """How many validation pictures are drawn after each evaluation."""
 
@@ -73,7 +79,7 @@ class Trainer:
         check_shares(config.train, self.team.size)
         self.folder = RunFolder(output)
         self._say = say
-        self.progress = state.Progress()
+        self.progress = state.Progress(best_by=config.train.best_by)
         self.window: list[Step] = []
         self.stopping = False
         torch.manual_seed(config.train.seed)
@@ -96,9 +102,12 @@ class Trainer:
         criterion = build_criterion(config.loss)
         self.learner = Learner(network, criterion, config.train, accelerator, self.team)
         if resume:
+            state.demand(output)
+            before = load_card(output)
+            check_resumable(config, before.config)
             self.progress, stored = state.load(output)
             self.learner.load_state(stored)
-            before = load_card(output)
+            self.progress.measured_by(config.train.best_by)
             self.card = replace(self.card, metrics=before.metrics, licence=before.licence)
 
     def say(self, line: str) -> None:
@@ -121,7 +130,7 @@ class Trainer:
             step, last = self.progress.step, self.progress.step == train.steps
             if step % train.log_every == 0 or last or self.stopping:
                 self.log()
-            if step % train.evaluate_every == 0 or last:
+            if (step % train.evaluate_every == 0 or last) and not self.stopping:
                 self.check()
                 self.evaluate()
                 began = time.perf_counter() - self.progress.seconds
@@ -129,6 +138,7 @@ class Trainer:
                 self.check()
                 self.save()
             if self.stopping:
+                self.say("told to end (SIGTERM), and saved: go on with --resume")
                 raise SystemExit(ENDED)
             if self.has_settled():
                 self.say(f"stopped: {train.patience} evaluations without a better model")
@@ -148,6 +158,9 @@ class Trainer:
         )
         for note in dict.fromkeys((*self.train_set.notes, *self.val_set.notes)):
             self.say(f"note: {note}")
+        train = self.config.train
+        if train.sharded and self.team.size == 1:
+            self.say("note: train.sharded does nothing in one process; torchrun starts more")
         if not len(self.val_set):
             self.say("note: no validation pictures have labels, so the last weights are kept")
 
@@ -163,6 +176,7 @@ class Trainer:
             workers=data.workers,
             rank=self.team.rank,
             world=self.team.size,
+            padding=self.config.model.mean,
         )
         endless = iter(loader)
         while self.progress.step < train.steps and not self.has_settled():
@@ -173,8 +187,8 @@ class Trainer:
 
         One of several ends at once: that it is told to end mostly means that another has died.
         """
-        self.say("told to end (SIGTERM): go on with --resume")
         if self.team.size > 1:
+            self.say("told to end (SIGTERM): go on with --resume")
             raise SystemExit(ENDED)
         self.stopping = True
 
@@ -188,7 +202,8 @@ class Trainer:
         try:
             figures = self.learner.learn(batch, self.progress.step)
         except FloatingPointError as error:
-            self.check()  # an earlier step may have done the harm
+            if self.team.size == 1:  # the other processes are elsewhere, and would not answer
+                self.check()  # an earlier step may have done the harm
             raise DivergedError(self.progress.step + 1, str(error), batch.names) from None
         self.progress.step += 1
         self.window.append(Step(self.progress.step, batch.names, figures))
@@ -209,6 +224,10 @@ class Trainer:
             if self.accelerator.scaler is not None:
                 # Loss scaling overflows now and then; it then leaves the step out by itself.
                 bad = [name for name in bad if name != "gradient_norm"]
+            if self.accelerator.scaler is not None and step is self.window[-1]:
+                norms = [row["gradient_norm"] for row in figures]
+                if len(norms) >= OVERFLOWS and not any(map(math.isfinite, norms)):
+                    bad = ["gradients, whatever the scale of the loss,"]
             if bad:
                 pictures = [name for names in self.team.gather(step.pictures) for name in names]
                 raise DivergedError(step.number, f"{', '.join(bad)} not finite", pictures)
@@ -243,6 +262,7 @@ class Trainer:
         # A network of its own, in fp32 whatever the training's precision, with the whole weights.
         network = build_model(self.config.model, len(self.card.categories))
         network.load_state_dict(self.learner.weights())
+        best = copy.deepcopy(network)  # the Predictor takes the other one over
         predictor = Predictor(network, self.card, self.accelerator.device)
         report = evaluate(predictor, self.val_set, self.config.test.task, team=self.team)
         self.say(f"step {self.progress.step}  validation: {describe(report)}")
@@ -259,7 +279,7 @@ class Trainer:
             draw_samples(self.folder, predictor, self.val_set)
             self.folder.plot()
             if is_best:
-                save_model(self.folder.path, network, self.card)
+                save_model(self.folder.path, best, self.card)
 
     def save(self) -> None:
         """Write the whole state; without a validation set the last weights are the best."""
@@ -297,20 +317,23 @@ def train(
         raise ValueError(
             f"{output} holds a run already; give --resume to go on with it, or another --output"
         )
+    if not resume and (output / WEIGHTS_FILE).exists():
+        raise ValueError(f"{output} holds a model, which would be lost; give another --output")
     warning = check_precision(config.train.precision, device)
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
-    if device.index is not None:
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
-        cpu=device.type == "cpu",
-        project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output)),
-        log_with="tensorboard",
-    )
-    with RunFolder(output).claimed() if accelerator.is_main_process else nullcontext():
-        accelerator.init_trackers("events")
+    leads = os.environ.get("RANK", "0") == "0"
+    with RunFolder(output).claimed() if leads else nullcontext():
+        accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
+            cpu=device.type == "cpu",
+            project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output)),
+            log_with="tensorboard",
+        )
         try:
+            accelerator.init_trackers("events")
             trainer = Trainer(
                 config,
                 output,
@@ -326,10 +349,7 @@ def train(
                 return trainer.run()
         except RuntimeError as error:
             if accelerator.num_processes > 1 and means_lost_process(error):
-                raise ValueError(
-                    "another process of this run has ended (its own words stand above); "
-                    f"what was saved in {output} is whole: go on with --resume"
-                ) from None
+                raise lost_process(output, error) from error
             raise
         finally:
             accelerator.end_training()

@@ -43,10 +43,12 @@ class Hub:
         self.folder, self.files = folder, files
         self.asked: list[tuple[str, list[str]]] = []
 
-    def fetch(self, repo_id: str, allow_patterns: list[str]) -> str:
+    def fetch(self, repo_id: str, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
         self.asked.append((repo_id, allow_patterns))
         for file in self.files:
-            if any(fnmatch(file, pattern) for pattern in allow_patterns):
+            wanted = any(fnmatch(file, pattern) for pattern in allow_patterns)
+            if wanted and not any(fnmatch(file, pattern) for pattern in ignore_patterns):
+                (self.folder / file).parent.mkdir(exist_ok=True)
                 (self.folder / file).touch()
         return str(self.folder)
 
@@ -61,7 +63,13 @@ class Hub:
     ],
 )
 @pytest.mark.parametrize(
-    "hub_id", ["owner/model-v1.5", "facebook/mask2former-swin-tiny-ade-semantic"]
+    "hub_id",
+    [
+        "owner/model-v1.5",
+        "facebook/mask2former-swin-tiny-ade-semantic",
+        "me/mask2former-swin-tiny-coco-instance",  # not Facebook's
+        "me/model_final_86143f",
+    ],
 )
 def test_hub_id_is_fetched_with_one_kind_of_weights(
     hub_id: str,
@@ -70,7 +78,8 @@ def test_hub_id_is_fetched_with_one_kind_of_weights(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hub = Hub(tmp_path, "config.json", "README.md", "flax_model.msgpack", *weights)
+    others = ("flax_model.msgpack", "checkpoint-500/model.safetensors", "checkpoint-500/a.json")
+    hub = Hub(tmp_path, "config.json", "README.md", *others, *weights)
     monkeypatch.setattr(zoo, "snapshot_download", hub.fetch)
     assert zoo.find_model(hub_id) == tmp_path
     assert {name for name, _ in hub.asked} == {hub_id}
@@ -84,7 +93,12 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
-NAMES = ("coco/panoptic/r50", "model_final_94dc52.pkl", "model_final_94dc52")
+NAMES = (
+    "coco/panoptic/r50",
+    "model_final_94dc52.pkl",
+    "model_final_94dc52",
+    "a/model_final_94dc52.pkl",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

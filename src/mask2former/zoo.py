@@ -21,6 +21,8 @@ from mask2former.recipe_tree import nearest
 
 FOLDER_VARIABLE = "MASK2FORMER_MODELS"
 HUB_FILES = ("*.json", "README.md", "*.safetensors")
+HUB_FOLDERS = "*/*"
+"""Where repositories keep checkpoints of the training; the patterns above match there too."""
 OLD_HUB_FILES = ("pytorch_model*.bin",)
 """The weights of Hub repositories that have no safetensors."""
 
@@ -128,9 +130,9 @@ def _show_progress(done: int, total: int) -> None:
 def _hub_folder(hub_id: str) -> Path:
     """Fetch a repository's model from the Hub, or take it from the cache."""
     try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=[*HUB_FILES]))
+        folder = _fetch(hub_id, HUB_FILES)
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(hub_id, allow_patterns=[*HUB_FILES, *OLD_HUB_FILES]))
+            folder = _fetch(hub_id, HUB_FILES + OLD_HUB_FILES)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(
@@ -138,3 +140,7 @@ def _hub_folder(hub_id: str) -> Path:
             f"({reason})"
         ) from None
     return folder
+
+
+def _fetch(hub_id: str, files: Sequence[str]) -> Path:
+    return Path(snapshot_download(hub_id, allow_patterns=[*files], ignore_patterns=[HUB_FOLDERS]))

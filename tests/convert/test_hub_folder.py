@@ -14,7 +14,13 @@ from mask2former.build import build_model
 from mask2former.card import ModelCard
 from mask2former.categories import Categories
 from mask2former.checkpoint import load_model
-from mask2former.config import Config, load_config, override_config
+from mask2former.config import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Config,
+    load_config,
+    override_config,
+)
 from mask2former.convert.foreign import read_foreign
 from mask2former.convert.hub_folder import save_hub_folder
 
@@ -201,8 +207,46 @@ def test_published_folder_is_known_by_its_name_and_labels(forge, tmp_path):
     (folder / "README.md").write_text("---\nlicense: other\n---\n")
     read = read_foreign(folder)
     assert read.remarks == ()
+    assert read.card.licence == "CC BY-NC 4.0"
     assert read.card.config.test == load_config("cityscapes/panoptic/swin_t").test
     assert read.card.categories == Categories.bundled("cityscapes_panoptic")
+
+
+def test_folder_of_a_published_name_with_other_classes_is_somebody_elses(forge, tmp_path):
+    names = [f"kind {i}" for i in range(8)]
+    folder = tmp_path / "mask2former-swin-tiny-cityscapes-instance"
+    save_hub_folder(folder, forge.weights(forge.small(), 8), card_of(forge.small(), names))
+    forget_card(folder)
+    read = read_foreign(folder)
+    assert read.card.categories.names == names
+    assert "8 classes of no published data set" in read.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "mean", "std"),
+    [
+        ({}, (127.5, 102.0, 51.0), (63.75, 25.5, 51.0)),
+        ({"rescale_factor": 1 / 127.5}, (63.75, 51.0, 25.5), (31.875, 12.75, 25.5)),
+        ({"do_rescale": False}, (0.5, 0.4, 0.2), (0.25, 0.1, 0.2)),
+        ({"do_normalize": False}, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+        ({"image_mean": None, "image_std": None}, IMAGENET_MEAN, IMAGENET_STD),
+    ],
+)
+def test_statistics_are_of_grey_levels_however_pictures_are_scaled(exported, changes, mean, std):
+    folder, _, _ = exported
+    forget_card(folder)
+    written = {"image_mean": [0.5, 0.4, 0.2], "image_std": [0.25, 0.1, 0.2]}
+    edit(folder, "preprocessor_config.json", **written | changes)
+    network = read_foreign(folder).card.config.model
+    assert (network.mean, network.std) == (mean, std)
+
+
+def test_statistics_of_no_three_colours_are_refused(exported):
+    folder, _, _ = exported
+    forget_card(folder)
+    edit(folder, "preprocessor_config.json", image_mean=0.5)
+    with pytest.raises(ValueError, match=r"preprocessor_config\.json: image_mean is 0\.5"):
+        read_foreign(folder)
 
 
 def test_forty_classes_of_pictures_are_no_video(forge, tmp_path):

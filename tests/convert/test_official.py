@@ -94,6 +94,19 @@ def test_official_name_tells_task_licence_and_settings(forge, tmp_path):
     assert remarks == ()
 
 
+def test_names_of_classes_that_a_data_set_lends_are_said(forge, tmp_path):
+    tensors = forge.official(forge.weights(forge.small(), 8))
+    path = forge.save(tmp_path / "mine.pkl", tensors)
+    _, card, remarks = read_foreign(path)
+    assert card.categories.names[0] == "person"
+    (remark,) = remarks
+    assert "taken as cityscapes/instance/" in remark
+    assert "with its class names (person, rider, car, ...)" in remark
+    own = read_foreign(path, "coco/instance/r50")
+    assert own.card.categories.names[0] == "class 0"
+    assert own.remarks == ()
+
+
 def test_classes_of_nobody_are_numbered_and_said(forge, tmp_path):
     tensors = forge.official(forge.weights(forge.small(), 3))
     _, card, remarks = read_foreign(forge.save(tmp_path / "mine.pkl", tensors))

@@ -8,6 +8,7 @@ import os
 import pickle
 import resource
 import struct
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -134,6 +135,25 @@ def test_one_array_under_many_names_claims_more_than_the_file_has(tmp_path):
     path.write_bytes(pickle.dumps({"model": {f"a.{i}": array for i in range(100)}}))
     with pytest.raises(ValueError, match="claims 40,000,000 bytes"):
         read_tensors(path)
+
+
+def test_claims_are_refused_before_memory_is_spent(tmp_path):
+    """Arrays of their own, which share their bytes."""
+    data, dtype = bytes(1 << 20), np.dtype("f4")
+    state = (1, (1 << 18,), dtype, False, data)
+
+    class Shared:
+        def __reduce__(self):
+            return np.ndarray, ((0,), dtype), state
+
+    path = tmp_path / "shared.pkl"
+    path.write_bytes(pickle.dumps({"model": {f"a.{i}": Shared() for i in range(600)}}))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="claims 629,145,600 bytes"):
+        read_tensors(path)
+    spent = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert spent < 8 << 20
 
 
 def test_repeated_values_claim_more_than_the_file_has(tmp_path):

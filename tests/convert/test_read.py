@@ -107,6 +107,20 @@ def test_folder_without_weights_is_named(tmp_path):
         read_hub_tensors(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["pth", "pkl"])
+def test_tied_tensors_are_read_under_both_names(tmp_path, kind):
+    path = tmp_path / f"model.{kind}"
+    tensor = torch.arange(30_000.0)
+    if kind == "pth":
+        torch.save({"a": tensor, "b": tensor}, path)
+    else:
+        array = tensor.numpy()
+        path.write_bytes(pickle.dumps({"model": {"a": array, "b": array}}))
+    read = read_tensors(path).tensors
+    assert torch.equal(read["a"], tensor)
+    assert torch.equal(read["b"], tensor)
+
+
 def test_integers_stay(tmp_path):
     path = tmp_path / "model.pkl"
     path.write_bytes(pickle.dumps({"a": np.array(3), "b": np.array([1.0])}))

@@ -37,6 +37,14 @@ def test_tables_refuses_a_lost_third():
         from_huggingface(tensors)
 
 
+def test_tables_refuses_a_doubled_third():
+    encoder = "model.pixel_level_module.encoder.encoder.layers.0.blocks.0.attention."
+    thirds = ("self.query", "self.key", "self.value", "q_proj")  # of two generations of files
+    tensors = {f"{encoder}{third}.bias": torch.zeros(2) for third in thirds}
+    with pytest.raises(ValueError, match=r"attn\.qkv\.bias' twice, also as .*"):
+        from_huggingface(tensors)
+
+
 def test_tables_names_what_it_does_not_know():
     tensors = {"model.pixel_level_module.encoder.cls_token": torch.zeros(1)}
     with pytest.raises(ValueError, match=r"1 tensors of the Hugging Face weights.*cls_token"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_command_writes_the_submission(
 ) -> None:
     save_model(data / "model", predictor.model, predictor.card)
     (row,) = (row for row in published_models() if row.name == "youtubevis_2021/r50")
-    official = Protocol(row, config.test)
+    official = Protocol(row, config.test, (row,))
     monkeypatch.setattr("mask2former.published.protocol.official_protocol", lambda *_: official)
     words = f"mask2former evaluate {data}/model --protocol official --output {data}/sent.json"
     monkeypatch.setattr(sys, "argv", words.split())
@@ -113,3 +114,12 @@ def test_command_writes_the_submission(
     assert "model licence: mine" in out
     assert "server" in out.splitlines()[-1]
     check(data / "sent.json")
+
+
+def test_command_takes_the_first_videos_alone(predictor: Predictor, data: Path) -> None:
+    config = predictor.card.config
+    first = config.data.model_copy(update={"first": 1})
+    predictor.card = replace(predictor.card, config=config.model_copy(update={"data": first}))
+    assert cli.submit(predictor, "val", data / "sent.json")
+    entries = json.loads((data / "sent.json").read_text())
+    assert {entry["video_id"] for entry in entries} == {12}

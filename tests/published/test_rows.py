@@ -12,6 +12,7 @@ from mask2former.published import (
     Published,
     find_published,
     licence_of,
+    published_at,
     published_models,
 )
 from mask2former.recipe_tree import recipe_names
@@ -78,8 +79,6 @@ def test_hub_ports_are_those_of_swin() -> None:
         "downloads/model_final_9fd0ae.pkl",
         ROWS[2].url,
         "facebook/mask2former-swin-tiny-coco-panoptic",
-        "clones/mask2former-swin-tiny-coco-panoptic",
-        "hub/models--facebook--mask2former-swin-tiny-coco-panoptic/snapshots/0f1e",
     ],
 )
 def test_row_is_found_by_each_of_its_names(name: str) -> None:
@@ -88,7 +87,46 @@ def test_row_is_found_by_each_of_its_names(name: str) -> None:
     assert row.name == "coco/panoptic/swin_t"
 
 
-@pytest.mark.parametrize("name", ["nuclei", "coco/panoptic", "9fd0ae", "facebook/other", ""])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "downloads/model_final_9fd0ae.pkl",
+        "clones/mask2former-swin-tiny-coco-panoptic",
+        "hub/models--facebook--mask2former-swin-tiny-coco-panoptic/snapshots/0f1e",
+    ],
+)
+def test_row_is_found_at_each_of_its_places(path: str) -> None:
+    row = published_at(Path(path))
+    assert row is not None
+    assert row.name == "coco/panoptic/swin_t"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models--me--mask2former-swin-tiny-coco-panoptic/snapshots/0f1e",
+        "mask2former-swin-tiny-coco-panoptic/run/last",
+        "model_final_ffffff.pkl",
+        ".",
+    ],
+)
+def test_other_places_are_of_no_row(path: str) -> None:
+    assert published_at(Path(path)) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nuclei",
+        "coco/panoptic",
+        "9fd0ae",
+        "facebook/other",
+        "",
+        "me/mask2former-swin-tiny-coco-panoptic",
+        "mask2former-swin-tiny-coco-panoptic",
+        "me/model_final_9fd0ae",
+    ],
+)
 def test_other_names_find_no_row(name: str) -> None:
     assert find_published(name) is None
 
@@ -113,3 +151,22 @@ def test_licence_of_weights_without_a_page(tmp_path: Path) -> None:
     assert licence_of(tmp_path) == UNKNOWN_LICENCE
     assert licence_of(tmp_path / "model_final_94dc52.pkl") == "CC BY-NC 4.0"
     assert licence_of(tmp_path / "model_final_ffffff.pkl") == UNKNOWN_LICENCE
+
+
+@pytest.mark.parametrize(
+    ("page", "licence"),
+    [
+        (None, "CC BY-NC 4.0"),
+        ("---\nlicense: other\n---\ntext", "CC BY-NC 4.0"),
+        ("# A model", "CC BY-NC 4.0"),
+        ("---\nlicense: mit\n---\n", "mit"),
+    ],
+)
+def test_page_that_says_nothing_leaves_the_licence_of_the_row(
+    page: str | None, licence: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mask2former-swin-tiny-coco-panoptic"
+    folder.mkdir()
+    if page is not None:
+        (folder / "README.md").write_text(page)
+    assert licence_of(folder) == licence

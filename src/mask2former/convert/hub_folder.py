@@ -15,6 +15,7 @@ from mask2former import config as c
 from mask2former.card import ModelCard, card_from_json, card_to_json
 from mask2former.convert.huggingface import HUGGINGFACE
 from mask2former.convert.rows import to_theirs
+from mask2former.faults import excerpt
 from mask2former.files import read_json, to_json
 from mask2former.writing import replace_file, replace_text
 
@@ -41,6 +42,12 @@ EXPECTED = {
     "backbone_config.downsample_in_bottleneck": False,
 }
 """Settings that change the network without changing a shape, as every published model has them."""
+
+STATISTICS = {
+    "image_mean": ([value / 255 for value in c.IMAGENET_MEAN], [0.0] * 3),
+    "image_std": ([value / 255 for value in c.IMAGENET_STD], [1.0] * 3),
+}
+"""What transformers takes where its settings are silent, and what not to normalise means."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,8 @@ def read_hub_folder(folder: Path) -> HubFolder:
         names=names,
         heads=config.get("num_attention_heads", 8),
         is_video=any("Video" in name for name in config.get("architectures") or ()),
-        mean=_in_grey_levels(processor.get("image_mean"), c.IMAGENET_MEAN),
-        std=_in_grey_levels(processor.get("image_std"), c.IMAGENET_STD),
+        mean=_in_grey_levels(processor, "image_mean", str(processor_file)),
+        std=_in_grey_levels(processor, "image_std", str(processor_file)),
         edges=_read_edges(processor.get("size")),
         card=card,
     )
@@ -126,12 +133,19 @@ def _read_names(config: Mapping[str, Any]) -> list[str] | None:
     return None
 
 
-def _in_grey_levels(values: Any, default: tuple[float, ...]) -> tuple[float, ...]:
-    """Their 0..1 as our 0..255, without the noise of their fp32."""
-    match values:
-        case [float() | int(), *_]:
-            return tuple(round(255 * value, 3) for value in values)
-    return default
+def _in_grey_levels(processor: Mapping[str, Any], key: str, source: str) -> tuple[float, ...]:
+    """Their mean or deviation of scaled pictures as ours of 0..255, without the noise of fp32."""
+    usual, none = STATISTICS[key]
+    values = processor.get(key) or usual if processor.get("do_normalize", True) else none
+    factor = processor.get("rescale_factor") or 1 / 255
+    scale = factor if processor.get("do_rescale", True) else 1
+    match scale, values:
+        case float() | int(), [float() | int(), float() | int(), float() | int()]:
+            return tuple(round(value / scale, 3) for value in values)
+    raise ValueError(
+        f"{source}: {key} is {excerpt(values)} after scaling by {excerpt(scale)}; only three "
+        "numbers, one a colour, are known"
+    )
 
 
 def _read_edges(size: Any) -> tuple[int, int] | None:

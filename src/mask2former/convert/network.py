@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import isqrt
-from typing import Literal
 
 from torch import Tensor
 
@@ -16,9 +15,7 @@ LEVELS = 3
 COUNTER = "num_batches_tracked"
 
 
-def read_network(
-    weights: Mapping[str, Tensor], *, heads: int = 8, position: Literal["2d", "3d"] = "2d"
-) -> c.Model:
+def read_network(weights: Mapping[str, Tensor], *, heads: int = 8) -> c.Model:
     """The settings under which `build_model` makes the network of these weights.
 
     Shapes do not tell the number of attention heads, nor pictures from video. Raises ValueError
@@ -41,7 +38,6 @@ def read_network(
                 heads=heads,
                 feedforward=weights["transformer_decoder.layers.0.ffn.linear1.bias"].shape[0],
                 num_queries=num_queries,
-                position=position,
             ),
         )
     except KeyError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ NO_WEIGHTS = {
     b"<": "is a web page and not the weights; download the file itself",
 }
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+TIES = 4
+"""How often all bytes of a file may be used: networks tie a few tensors to each other."""
 
 
 class Stored(NamedTuple):
@@ -41,12 +43,6 @@ def read_tensors(path: Path) -> Stored:
     damaged, hostile, or no weights at all.
     """
     tensors, beside = _read_document(path)
-    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if claimed > path.stat().st_size:
-        raise ValueError(
-            f"{path} claims {claimed:,} bytes of weights, more than the file has: damaged or "
-            "hostile, it was not used"
-        )
     tensors = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
     return Stored(tensors, beside)
 
@@ -135,30 +131,36 @@ def _find_tensors(document: Any, path: Path) -> Stored:
                 break
     if not isinstance(state, Mapping):
         raise ValueError(f"{path} holds a {type(document).__name__}, and no tensors by name")
-    tensors = {}
-    for name, value in state.items():
-        match value:
-            case Array():
-                tensors[str(name)] = _as_tensor(value, str(name), path)
-            case Tensor() if _is_plain(value):
-                tensors[str(name)] = value.detach()
-    if not tensors:
+    found = {str(name): value for name, value in state.items() if _is_plain(value)}
+    if not found:
         raise ValueError(f"{path} holds no tensors by name")
+    _refuse_claims(found.values(), path)
+    tensors = {name: _as_tensor(value, name, path) for name, value in found.items()}
     return Stored(tensors, beside)
 
 
-def _as_tensor(array: Array, name: str, path: Path) -> Tensor:
+def _refuse_claims(found: Iterable[Array | Tensor], path: Path) -> None:
+    """Refuse, before any memory is spent, a few bytes under names without number."""
+    claimed = sum(value.nbytes for value in found)
+    if claimed > TIES * path.stat().st_size:
+        raise ValueError(
+            f"{path} claims {claimed:,} bytes of weights, far more than the file has: damaged or "
+            "hostile, it was not used"
+        )
+
+
+def _as_tensor(value: Array | Tensor, name: str, path: Path) -> Tensor:
     try:
-        return torch.from_numpy(array.values)
+        return torch.from_numpy(value.values) if isinstance(value, Array) else value.detach()
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {excerpt(name)} is damaged ({error})") from None
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is what networks are made of, and not of one of torch's other kinds."""
-    return (
-        type(tensor) in (Tensor, torch.nn.Parameter)
-        and tensor.layout == torch.strided
-        and tensor.device.type == "cpu"
-        and not (tensor.is_quantized or tensor.is_complex())
+def _is_plain(value: Any) -> bool:
+    """Whether something is what networks are made of, and no tensor of torch's other kinds."""
+    return isinstance(value, Array) or (
+        type(value) in (Tensor, torch.nn.Parameter)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_complex())
     )

@@ -21,6 +21,7 @@ from mask2former.faults import excerpt
 PLACE = re.compile(r"\{(\w)(?:\+(\d+))?\}")
 ESCAPED_PLACE = re.compile(r"\\\{(\w)(?:\\\+\d+)?\\\}")
 THIRDS = ("query", "key", "value")
+WHOLE = "whole"
 
 Operation = Literal["copy", "drop", "query", "key", "value", "unfolded"]
 """A copy, nothing, a third of a packed projection, or channels in the order of `nn.Unfold`."""
@@ -55,31 +56,24 @@ def to_ours(tensors: Mapping[str, Tensor], table: Sequence[Row], *, source: str)
 
     Raises ValueError where a tensor has no row, two have one name, or a projection lacks a third.
     """
-    converted: dict[str, Tensor] = {}
-    thirds: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
     unknown = []
     for name, tensor in tensors.items():
         rows = ((row.operation, ours) for row in table if (ours := row.rename(name)) is not None)
         operation, ours = next(rows, ("unknown", ""))
         if operation == "unknown":
             unknown.append(name)
-        elif operation in THIRDS:
-            thirds[ours][operation] = tensor
         elif operation != "drop":
-            if ours in converted:
+            part = operation if operation in THIRDS else WHOLE
+            if part in parts[ours]:
                 raise ValueError(f"{source} has '{ours}' twice, also as {excerpt(name)}")
-            converted[ours] = from_unfolded(tensor) if operation == "unfolded" else tensor
+            parts[ours][part] = from_unfolded(tensor) if operation == "unfolded" else tensor
     if unknown:
         raise ValueError(
             f"{len(unknown)} tensors of {source} belong to no known part of a Mask2Former: "
             f"{', '.join(map(excerpt, unknown[:3]))}; is its backbone a ResNet or Swin?"
         )
-    for ours, parts in thirds.items():
-        lacking = [part for part in THIRDS if part not in parts]
-        if lacking:
-            raise ValueError(f"{source} lacks the {' and '.join(lacking)} projection of '{ours}'")
-        converted[ours] = torch.cat([parts[part] for part in THIRDS])
-    return converted
+    return {ours: _join(found, ours, source) for ours, found in parts.items()}
 
 
 def to_theirs(tensors: Mapping[str, Tensor], table: Sequence[Row]) -> dict[str, Tensor]:
@@ -114,6 +108,16 @@ def from_unfolded(tensor: Tensor) -> Tensor:
 def to_unfolded(tensor: Tensor) -> Tensor:
     """The way back of `from_unfolded`."""
     return tensor.unflatten(-1, (2, 2, -1)).transpose(-1, -3).flatten(-3)
+
+
+def _join(parts: Mapping[str, Tensor], ours: str, source: str) -> Tensor:
+    """A tensor of one part, or of three."""
+    if WHOLE in parts:
+        return parts[WHOLE]
+    lacking = [part for part in THIRDS if part not in parts]
+    if lacking:
+        raise ValueError(f"{source} lacks the {' and '.join(lacking)} projection of '{ours}'")
+    return torch.cat([parts[part] for part in THIRDS])
 
 
 @cache

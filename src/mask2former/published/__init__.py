@@ -23,10 +23,11 @@ class HubPort:
     id: str
     evidence: Literal["seen", "weak"]
 
-    @property
-    def folders(self) -> tuple[str, str]:
-        """What the folder of a clone is called, and that of the Hub's cache."""
-        return self.id.rpartition("/")[2], "models--" + self.id.replace("/", "--")
+    def is_at(self, path: Path) -> bool:
+        """Whether a folder is named as a clone, or as a version in the Hub's cache."""
+        cache = "models--" + self.id.replace("/", "--")
+        in_cache = path.parts[-3:-1] == (cache, "snapshots")
+        return in_cache or path.name == self.id.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -91,33 +92,39 @@ def published_models() -> tuple[Published, ...]:
     return tuple(_read_row(row, document) for row in document["models"])
 
 
-def find_published(name: str | Path) -> Published | None:
-    """The row that a name or a path is of.
+def find_published(name: str) -> Published | None:
+    """The row of a name.
 
-    Names are ours (`coco/panoptic/r50`), the official file's (with or without its ending, its
-    folders or its URL) and the Hub's; a path may be a clone of a Hub repository or its cache.
+    Names are ours (`coco/panoptic/r50`), the official file's (with its folders or its URL, or
+    without its ending) and the Hub's, whole: another owner's repository is another model.
     """
-    text = str(name)
-    path = PurePath(text)
-    folders = {path.name, *path.parts[-3:-2]}  # the cache has models--OWNER--NAME/snapshots/HASH
     for row in published_models():
-        if text == row.name or path.name in (row.file, PurePath(row.file).stem):
+        hub_ids = [row.hub.id] if row.hub is not None else []
+        if name in (row.name, PurePath(row.file).stem, *hub_ids):
             return row
-        if row.hub is not None and (text == row.hub.id or folders & {*row.hub.folders}):
+        if PurePath(name).name == row.file:
             return row
     return None
 
 
+def published_at(path: Path) -> Published | None:
+    """The row that a path is named after: the official file, a Hub repository's clone or its cache.
+
+    What lies there may be something else by now; its classes tell.
+    """
+    ports = (row for row in published_models() if row.hub is not None and row.hub.is_at(path))
+    return next(ports, None) or find_published(path.name)
+
+
 def licence_of(path: Path) -> str:
-    """The licence of other people's weights: of the official file, or as the folder's page says."""
+    """The licence of other people's weights: as the folder's page says, or else the row's."""
     page = path / "README.md"
-    if page.is_file():
-        return _licence_in(page.read_text(encoding="utf-8", errors="replace"))
-    row = find_published(path)
-    return row.licence if row is not None and path.name == row.file else UNKNOWN_LICENCE
+    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    row = published_at(path)
+    return _licence_in(text) or (UNKNOWN_LICENCE if row is None else row.licence)
 
 
-def _licence_in(page: str) -> str:
+def _licence_in(page: str) -> str | None:
     """What the front matter (YAML between two lines of dashes) of a Hub page says."""
     start, *parts = page.split("---\n", 2)
     try:
@@ -126,8 +133,8 @@ def _licence_in(page: str) -> str:
         front = None
     match front:
         case {"license_name": str() as licence} | {"license": str() as licence}:
-            return UNKNOWN_LICENCE if licence == "other" else licence
-    return UNKNOWN_LICENCE
+            return None if licence == "other" else licence
+    return None
 
 
 def _read_row(row: dict, document: dict) -> Published:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -229,21 +230,53 @@ def test_panoptic_maps_are_found_in_the_folder_that_is_named(tmp_path: Path) -> 
     assert val.truth(0).segments[0].area == 6
 
 
-@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
-def test_cityscapes_are_read_as_downloaded(tmp_path: Path, task: c.Task) -> None:
+def cityscapes_folder(root: Path) -> Path:
     for split in ("train", "val"):
         for folder, ending, values in [
             ("leftImg8bit", "leftImg8bit", np.zeros((1, 2, 3), np.uint8)),
             ("gtFine", "gtFine_instanceIds", np.array([[7, 26001]], np.uint16)),
         ]:
-            path = tmp_path / folder / split / "ulm" / f"ulm_0_0_{ending}.png"
+            path = root / folder / split / "ulm" / f"ulm_0_0_{ending}.png"
             path.parent.mkdir(parents=True)
             Image.fromarray(values).save(path)
-    data = load_config(f"cityscapes/{task}/r50", [f"data.root={tmp_path}"]).data
+    return root
+
+
+@pytest.mark.parametrize("classes", ["the recipe's", "none"])
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_cityscapes_are_read_as_downloaded(tmp_path: Path, task: c.Task, classes: str) -> None:
+    overrides = ["data.classes=null"] if classes == "none" else []
+    root = cityscapes_folder(tmp_path)
+    data = load_config(f"cityscapes/{task}/r50", [f"data.root={root}", *overrides]).data
     train, val = build_splits(data, task)
     assert len(train) == len(val) == 1
     found = {train.categories[label].name for label in train.sample(0)["labels"].tolist()}
     assert found == ({"car"} if task == "instance" else {"road", "car"})
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_cityscapes_are_read_by_their_own_ids_whatever_the_model_has(
+    tmp_path: Path, task: c.Task
+) -> None:
+    own = Categories.bundled("cityscapes_panoptic")
+    train_ids = Categories(replace(category, id=n) for n, category in enumerate(reversed(own)))
+    root = cityscapes_folder(tmp_path)
+    data = load_config("cityscapes/panoptic/r50", [f"data.root={root}", "data.classes=null"]).data
+    dataset = build_split(data, "val", task, train_ids)
+    assert dataset.categories.names == train_ids.names
+    semantic = dataset.truth(0).semantic
+    assert semantic is not None
+    assert [dataset.categories[label].name for label in semantic[0]] == ["road", "car"]
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic"])
+def test_model_of_the_things_of_cityscapes_can_be_asked_for_its_classes_in_another_task(
+    tmp_path: Path, task: c.Task
+) -> None:
+    things = Categories.bundled("cityscapes_instance")
+    root = cityscapes_folder(tmp_path)
+    data = load_config("cityscapes/instance/r50", [f"data.root={root}", "data.classes=null"]).data
+    assert build_split(data, "val", task, things).categories == things
 
 
 def test_label_maps_take_classes_from_the_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +17,11 @@ from mask2former import __version__, cli
 from mask2former.build import build_model
 from mask2former.categories import Categories
 from mask2former.checkpoint import ModelCard, save_model
-from mask2former.config import Data, load_config
+from mask2former.config import Data, load_config, override_config
 from mask2former.data import Dataset, Shapes
 from mask2former.engine import train as training
 from mask2former.engine.evaluate import Report
-from mask2former.engine.predict import Predictor
+from mask2former.engine.predict import Predictor, load
 from mask2former.published import find_published
 from mask2former.published.protocol import Protocol
 from mask2former.recipe_tree import recipe_names
@@ -144,7 +145,10 @@ def test_module_answers_a_fault_with_one_sentence_and_no_traceback(tmp_path: Pat
         ("evaluate MODEL --protocol official", "nothing was published for instance segm"),
         ("models coco swin_x", "no model's name has coco and swin_x"),
         ("evaluate MODEL data.frist=3", "did you mean 'first'?"),
-        ("evaluate MODEL --task semantic", "evaluate on data with the model's own classes"),
+        (
+            "evaluate MODEL --task semantic",
+            "square, triangle, background, but the model's are circ",
+        ),
         ("evaluate MODEL model.dim=8", "'model.dim=8': only data.* and test.* can be set"),
         ("evaluate MODEL train.steps=8", "'train.steps=8': only data.* and test.* can be set"),
         (
@@ -358,7 +362,7 @@ def test_official_protocol_measures_what_was_published(
     test = load_config("coco/panoptic/r50", ["test.short_edge=64", "test.max_size=64"]).test
     row = find_published("coco/panoptic/r50")
     assert row is not None
-    known = Protocol(row, test)
+    known = Protocol(row, test, (row,))
     monkeypatch.setattr("mask2former.published.protocol.official_protocol", lambda *_: known)
     asked = []
     look = Predictor.look
@@ -373,13 +377,14 @@ def test_official_protocol_measures_what_was_published(
     assert "the official test settings of coco/panoptic/r50" in said.out
     assert set(asked) == {(64, 64)}  # and not the model's own 32
     figures = json.loads(path.read_text())
-    assert (figures["task"], *(also["task"] for also in figures["also"])) == (
+    assert [figures["task"], *(also["task"] for also in figures["also"])] == [
         "panoptic",
+        "instance",
         "semantic",
-    )
-    assert "published: PQ 51.9 percent" in said.out
-    assert "published: mIoU 61.7 percent" in said.out
-    assert "instance is left out: " in said.err  # these shapes have other classes then
+    ]
+    assert "published: PQ 51.9 percent\n" in said.out
+    assert "published: AP 41.7 percent\n" in said.out
+    assert "published: mIoU 61.7 percent\n" in said.out
     assert "model licence: not stated" in said.out
 
 
@@ -405,3 +410,35 @@ def test_tta_asks_for_every_view(
     assert [height for height, _ in asked] == [
         s for s in (64, 96, 128, 160, 192, 224) for _ in "ab"
     ]
+
+
+def test_published_figure_of_other_annotations_is_told(
+    panoptic_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = find_published("coco/panoptic/r50")
+    assert row is not None
+    predictor = load(str(panoptic_model), "cpu")
+    config = override_config(
+        predictor.card.config, ["data.format=coco_panoptic", "test.short_edge=64"]
+    )
+    predictor.card = replace(predictor.card, config=config)
+    monkeypatch.setattr("mask2former.build.build_split", lambda *_: Shapes(1))
+    cli.measure_tasks(predictor, ["instance"], "val", Protocol(row, config.test, (row,)))
+    said = capsys.readouterr().out
+    assert "published: AP 41.7 percent (against the instance annotations, not these)" in said
+
+
+@pytest.mark.parametrize("name", ["2017", "on", "~", "a=b", "null: [", "caf\u00e9 \U0001f600"])
+def test_data_folder_may_have_any_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = cli.as_settings([name, "data.first=3"])
+    data = override_config(load_config("nuclei"), settings).data
+    assert (data.root, data.first) == (Path(name), 3)
+
+
+def test_setting_may_be_longer_than_the_name_of_a_file() -> None:
+    setting = f"data.classes={'a' * 5000}"
+    assert cli.as_settings([setting]) == [setting]

@@ -200,7 +200,8 @@ def build_dataset(
             known = ", ".join(get_args(c.Format))
             raise ValueError(f"data.format is not set; it is one of {known}")
         case "shapes":
-            return Shapes(200, task=task, frames=1 if data.clip is None else data.clip.frames)
+            frames = 1 if data.clip is None else data.clip.frames
+            return Shapes(200, task=task, frames=frames, categories=categories)
         case _:
             return _open_files(data, split, task, categories)
 
@@ -222,7 +223,7 @@ def _open_files(
             labels = None if split.labels is None else root / split.labels
             return CocoPanoptic(images, annotations, labels, categories=categories)
         case "cityscapes":
-            known = read_classes(data.classes, root, categories)
+            known = read_classes(data.classes or _own_list(task, categories), root, categories)
             return Cityscapes(images, annotations, known, task=task)
         case "label_maps":
             known = read_classes(data.classes, root, categories)
@@ -244,6 +245,14 @@ def _open_files(
                 categories=categories,
             )
     raise AssertionError(data.format)
+
+
+def _own_list(task: c.Task, wanted: Categories | None) -> str:
+    """Cityscapes' list with the classes of a trained model, or else that of the task."""
+    for name in ("cityscapes_panoptic", "cityscapes_instance"):
+        if wanted is not None and set(wanted.names) == set(Categories.bundled(name).names):
+            return name
+    return f"cityscapes_{task}"
 
 
 def read_classes(

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from mask2former.faults import excerpt, shorten
 
 Color = tuple[int, int, int]
+Task = Literal["semantic", "instance", "panoptic"]
+"""What is asked of a picture: the class of each pixel, the objects, or both in one map."""
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ def evaluate(
     config = predictor.card.config
     if official is not None:
         config = config.model_copy(update={"test": official.test})
-        say(f"the official test settings of {official.row.name}")
+        say(f"the official test settings of {official.name}")
     config = override_config(config, [*(["test.tta={}"] if tta else []), *settings])
     predictor.card = replace(predictor.card, config=config)
     if official is not None and predictor.takes_clips and submit(predictor, chosen, output):
@@ -215,13 +215,12 @@ def evaluate(
 
 def submit(predictor: Any, split: SplitName, output: Path | None) -> bool:
     """Write what the server takes, if the split is a video benchmark's own without labels."""
-    from mask2former.build import build_dataset
+    from mask2former.build import build_split
     from mask2former.data.video import YouTubeVIS
     from mask2former.engine.submission import write_submission
 
     data = predictor.card.config.data
-    source = data.train if split == "train" else data.val
-    dataset = build_dataset(data, source, "instance", categories=predictor.categories)
+    dataset = build_split(data, split, "instance", predictor.categories)
     if not isinstance(dataset, YouTubeVIS) or dataset.is_labelled:
         return False
     path = output or Path("results.json")
@@ -238,9 +237,9 @@ def measure_tasks(predictor: Any, tasks: list[Task], split: SplitName, official:
     from mask2former.engine.evaluate import evaluate as measure
 
     reports = {}
+    data = predictor.card.config.data
     for task in tasks:
         try:
-            data = predictor.card.config.data
             dataset = build_split(data, split, task, predictor.categories)
             for note in dataset.notes:
                 say(f"note: {note}")
@@ -253,7 +252,10 @@ def measure_tasks(predictor: Any, tasks: list[Task], split: SplitName, official:
         print_report(reports[task])
         published = official.published(task) if official else {}
         if published:
-            print(f"published: {'  '.join(f'{k} {v:.1f}' for k, v in published.items())} percent")
+            figures = "  ".join(f"{name} {value}" for name, value in published.items())
+            other_truth = task == "instance" and data.format == "coco_panoptic"
+            remark = " (against the instance annotations, not these)" if other_truth else ""
+            print(f"published: {figures} percent{remark}")
     return reports
 
 
@@ -364,6 +366,44 @@ def doctor(
         sys.exit(2)
 
 
+@app.command()
+def benchmark(
+    model: Annotated[str, typer.Argument(help="bundled name, model folder or Hub id")],
+    size: Annotated[
+        list[str] | None, typer.Option(help="HxW of the picture, as 512x512; more than one is fine")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="pictures at a time")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="of the CPU")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs to read")] = False,
+    device: Device = "auto",
+) -> None:
+    """Measure a model on this machine: time, memory, and how well the processor is used."""
+    from mask2former.benchmark import PROTOCOL
+    from mask2former.benchmark import benchmark as measure
+
+    start = time.perf_counter()
+    sizes = [as_size(text) for text in size or ()]
+    found = measure(model, sizes, batch=batch, threads=threads, device=device)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+        return
+    wide_console().print(found.to_table())
+    machine = ", ".join(f"{name} {value}" for name, value in found.machine.items())
+    used = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
+    print(f"{found.task}, batch {found.batch}, {used}, on {found.device}; {machine}")
+    print(PROTOCOL)
+    print(f"measured in {time.perf_counter() - start:.1f} s")
+    print(f"next: `mask2former benchmark {model} --size 512x512 --json` for programs to read")
+
+
+def as_size(text: str) -> tuple[int, int]:
+    """Read the height and width of a picture."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise ValueError(f"--size {text}: write height x width in pixels, as 800x1333")
+    return int(height), int(width)
+
+
 def as_task(name: str | None) -> Task | None:
     """Check a task's name."""
     known = get_args(Task)
@@ -391,11 +431,18 @@ def as_split(name: str) -> SplitName:
 
 def as_settings(words: Sequence[str]) -> list[str]:
     """Read the words of `evaluate`: a data folder, and settings that leave the model as it is."""
-    settings = [word if "=" in word else f"data.root={word}" for word in words]
+    settings = [as_setting(word) for word in words]
     for setting in settings:
         if not setting.startswith(("data.", "test.")):
             raise ValueError(f"'{setting}': only data.* and test.* can be set to evaluate a model")
     return settings
+
+
+def as_setting(word: str) -> str:
+    """A setting as it is, a folder as the setting that names it: quoted, as `2017` is no number."""
+    # os.path answers False, where pathlib raises, for a setting too long to name a file.
+    is_folder = "=" not in word or os.path.isdir(word)  # noqa: PTH112
+    return f"data.root={json.dumps(word, ensure_ascii=False)}" if is_folder else word
 
 
 def say(line: str) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
+    NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     Tag,
@@ -19,10 +21,11 @@ from pydantic import (
     model_validator,
 )
 
-from mask2former.faults import excerpt, shorten
-from mask2former.recipe_tree import DEFAULT_KIND, merge, nearest, read_overrides, read_recipe
+from mask2former.categories import Task
+from mask2former.config_faults import explain
+from mask2former.faults import shorten
+from mask2former.recipe_tree import DEFAULT_KIND, merge, read_overrides, read_recipe
 
-Task = Literal["semantic", "instance", "panoptic"]
 SplitName = Literal["train", "val"]
 Format = Literal["coco", "coco_panoptic", "cityscapes", "label_maps", "youtube_vis", "shapes"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -32,6 +35,8 @@ Count = Annotated[int, Field(ge=1, le=2**16)]
 """Channels, heads, pixels of a side; more than these are a slip of the keyboard."""
 Depth = Annotated[int, Field(ge=1, le=2**8)]
 """Layers, one after the other."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole, a score."""
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -166,16 +171,16 @@ class Model(Settings):
     pixel_decoder: PixelDecoder = MSDeformAttn()
     transformer_decoder: TransformerDecoder = TransformerDecoder()
     mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    std: tuple[PositiveFloat, ...] = IMAGENET_STD
 
 
 class Loss(Settings):
     """Matching and supervision (section 3.3; table 5)."""
 
-    class_weight: float = 2.0
-    mask_weight: float = 5.0
-    dice_weight: float = 5.0
-    no_object_weight: float = 0.1
+    class_weight: NonNegativeFloat = 2.0
+    mask_weight: NonNegativeFloat = 5.0
+    dice_weight: NonNegativeFloat = 5.0
+    no_object_weight: NonNegativeFloat = 0.1
     mask_loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     match_on: Literal["points", "pixels"] = "points"
     supervise_on: Literal["uncertain_points", "random_points", "pixels"] = "uncertain_points"
@@ -190,6 +195,12 @@ class LargeScaleJitter(Settings):
     size: Count = 1024
     scale: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
     flips: Literal["none", "horizontal", "both", "turns"] = "horizontal"
+
+    @model_validator(mode="after")
+    def _scale_is_a_range(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale={list(self.scale)} must be [smallest, largest]")
+        return self
 
 
 class ResizeAndCrop(Settings):
@@ -277,11 +288,11 @@ class Schedule(Settings):
     """How the learning rate falls."""
 
     kind: Literal["step", "poly", "cosine"] = "poly"
-    power: float = 0.9
+    power: NonNegativeFloat = 0.9
     # The official 327,778 and 355,092 of COCO's 368,750 steps (8/9 and 26/27, rounded there).
-    milestones: tuple[float, ...] = (327_778 / 368_750, 355_092 / 368_750)
-    factor: float = 0.1
-    warmup: int = 0
+    milestones: tuple[Share, ...] = (327_778 / 368_750, 355_092 / 368_750)
+    factor: NonNegativeFloat = 0.1
+    warmup: NonNegativeInt = 0
 
 
 class Train(Settings):
@@ -300,16 +311,16 @@ class Train(Settings):
     freeze: tuple[str, ...] = Field(
         (), description="what keeps its weights, by dotted names: backbone, pixel_decoder.layers.0"
     )
-    learning_rate: float = 1e-4
-    backbone_factor: float = 0.1
-    weight_decay: float = 0.05
+    learning_rate: NonNegativeFloat = 1e-4
+    backbone_factor: NonNegativeFloat = 0.1
+    weight_decay: NonNegativeFloat = 0.05
     clip: float | None = Field(0.01, gt=0, description="largest norm of a gradient; null: any")
     schedule: Schedule = Schedule()
     precision: Precision = "fp32"
     ema: float | None = Field(
         None, gt=0, lt=1, description="measure and keep a moving average of the weights, as 0.999"
     )
-    seed: int = 0
+    seed: NonNegativeInt = 0
     evaluate_every: int = Field(5000, ge=1)
     best_by: str | None = Field(None, description="the figure that tells the best model: AP50, ...")
     patience: int | None = Field(
@@ -317,13 +328,15 @@ class Train(Settings):
     )
     save_every: int = Field(1000, ge=1)
     log_every: int = Field(20, ge=1)
-    threads: int | None = Field(None, description="CPU threads of the network; None: all cores")
+    threads: PositiveInt | None = Field(
+        None, description="CPU threads of the network; None: all cores"
+    )
 
 
 class Tta(Settings):
     """Test-time augmentation: semantic scores are averaged over views of the picture."""
 
-    scales: tuple[float, ...] = Field(
+    scales: tuple[PositiveFloat, ...] = Field(
         (0.5, 0.75, 1.0, 1.25, 1.5, 1.75), min_length=1, description="of the short edge"
     )
     flips: Literal["none", "horizontal"] = "horizontal"
@@ -335,14 +348,14 @@ class Test(Settings):
     task: Task = "instance"
     short_edge: Count = 800
     max_size: PositiveInt = 1333
-    threshold: float = Field(0.8, description="class score a panoptic segment needs")
-    overlap_threshold: float = 0.8
+    threshold: Share = Field(0.8, description="class score a panoptic segment needs")
+    overlap_threshold: Share = 0.8
     max_detections: PositiveInt = 100
     ap: Literal["coco", "cityscapes", "youtube_vis"] = Field(
         "coco", description="whose average precision"
     )
     tta: Tta | None = Field(None, description="for semantic maps; {} takes the paper's views")
-    show_threshold: float = Field(0.5, description="score an instance needs to be drawn or listed")
+    show_threshold: Share = Field(0.5, description="score an instance needs to be drawn or listed")
 
 
 class Config(Settings):
@@ -401,52 +414,7 @@ def parse_config(tree: dict, source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ValueError(f"{source}: {shorten(_explain(error), 300)}") from None
-
-
-def _explain(error: ValidationError) -> str:
-    """One sentence of pydantic's report, with the nearest key where one is unknown."""
-    first = error.errors()[0]
-    where, siblings = _locate(first["loc"])
-    match first["type"]:
-        case "extra_forbidden":
-            return f"unknown setting '{where}'{nearest(where.rpartition('.')[2], siblings)}"
-        case "union_tag_invalid":
-            known = first["ctx"]["expected_tags"]
-            return f"{where}: there is no kind '{first['ctx']['tag']}'; choose {known}"
-        case "union_tag_not_found" | "model_type" | "model_attributes_type":
-            value = excerpt(first["input"])
-            return f"{where}: {value} is no branch of settings; set {where}.KEY=... instead"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
-
-
-def _locate(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
-    """The dotted key of pydantic's location, which unions leave marks in, and the keys beside."""
-    keys: list[str] = []
-    beside: list[str] = []
-    here: Any = Config
-    for part in location:
-        variants = _variants(here)
-        if part in variants:
-            here = variants[part]
-            continue
-        fields = getattr(here, "model_fields", {})
-        if fields or isinstance(part, int):
-            keys.append(str(part))
-            beside = list(fields)
-        here = fields[part].annotation if part in fields else None
-    return ".".join(keys), beside
-
-
-def _variants(union: Any) -> dict[Any, Any]:
-    """The members of a union by the tags that tell them apart."""
-    return {
-        note.tag: member.__origin__
-        for member in get_args(union)
-        for note in getattr(member, "__metadata__", ())
-        if isinstance(note, Tag)
-    }
+        raise ValueError(f"{source}: {shorten(explain(error, Config), 300)}") from None
 
 
 def dump_config(config: Config) -> dict:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 IGNORE = -1
 """The label of pixels that nobody counts, in `Truth.semantic` and in `SemanticMap`."""
+STRIDE = 32
+"""The sides of what the network is given are multiples of its largest stride."""
 
 
 class Sample(TypedDict):

@@ -145,3 +145,9 @@ def test_other_sizes_are_named(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"leftImg8bit\.png and .*instanceIds\.png are not of one"):
         dataset.sample(0)
+
+
+def test_class_list_with_other_ids_than_the_maps_is_refused(tmp_path: Path) -> None:
+    train_ids = Categories.from_json([{"id": 0, "name": "road"}, {"id": 7, "name": "sign"}])
+    with pytest.raises(ValueError, match=r"gives 'road' the id 0, but Cityscapes' maps have 7"):
+        Cityscapes(*write_town(tmp_path), train_ids, task="semantic")

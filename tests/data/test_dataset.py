@@ -1,8 +1,16 @@
 """Views of data sets."""
 
+from collections.abc import Callable
+
 import pytest
 
-from mask2former.data import Cached, Shapes
+from mask2former.data import Cached, Dataset, Shapes
+
+
+class Unlabelled(Shapes):
+    """A split whose truth a benchmark keeps to itself."""
+
+    is_labelled = False
 
 
 def test_selection_keeps_the_given_order() -> None:
@@ -19,6 +27,12 @@ def test_selection_keeps_the_given_order() -> None:
 def test_selection_outside_the_data_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\[6\] are not in 0\.\.5"):
         Shapes(6).select([0, 6])
+
+
+@pytest.mark.parametrize("view", [lambda dataset: Cached(dataset, 1), lambda d: d.select([0])])
+def test_views_tell_whether_there_is_truth(view: Callable[[Dataset], Dataset]) -> None:
+    assert view(Shapes(1)).is_labelled
+    assert not view(Unlabelled(1)).is_labelled
 
 
 def test_cache_keeps_what_fits() -> None:

@@ -96,6 +96,15 @@ def test_batch_is_stacked_and_padded_to_the_stride() -> None:
     assert batch.names == [small["name"], large["name"]]
 
 
+def test_batch_is_padded_with_the_colour_that_is_wanted() -> None:
+    shapes = Shapes(2, (20, 70))
+    loader = training_loader(shapes, lambda sample: sample, 2, seed=0, padding=(123.7, 116.3, 9))
+    for batch in (next(loader), collate([shapes.sample(0)], (123.7, 116.3, 9))):
+        for channel, value in enumerate((124, 116, 9)):
+            assert (batch.images[:, :, channel, 20:] == value).all()
+            assert (batch.images[:, :, channel, :, 70:] == value).all()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     ("kind", "said"), [(ValueError, "{file}: is empty"), (OSError, "the disk is gone")]

@@ -117,3 +117,19 @@ def test_missing_label_files_are_counted(tmp_path: Path) -> None:
     (tmp_path / "set" / "a.png").unlink()
     with pytest.raises(ValueError, match=r"1 of its files are missing: .*a\.png"):
         CocoPanoptic(tmp_path, path)
+
+
+def test_segments_keep_the_order_of_the_json(tmp_path: Path) -> None:
+    """By it panoptic quality tells which of several crowds of a class counts."""
+    first, second = (SEGMENT | {"id": number, "iscrowd": 1} for number in (300, 9))
+    path = write_set(tmp_path, **annotate(first, second, SEGMENT | {"id": 40}))
+    ids = np.zeros((6, 8, 3), np.uint8)
+    ids[0], ids[1], ids[2] = (44, 1, 0), (9, 0, 0), (40, 0, 0)
+    Image.fromarray(ids).save(tmp_path / "set" / "a.png")
+    dataset = CocoPanoptic(tmp_path, path)
+    truth = dataset.truth(0)
+    assert [segment.id for segment in truth.segments] == [300, 9, 40]
+    assert truth.panoptic is not None and truth.semantic is not None
+    assert truth.panoptic[:, 0].tolist() == [300, 9, 40, 0, 0, 0]
+    assert truth.semantic[:, 0].tolist() == [0, 0, 0, IGNORE, IGNORE, IGNORE]
+    assert dataset.sample(0)["ids"][0, 0, :, 0].tolist() == [0, 0, 1, 0, 0, 0]

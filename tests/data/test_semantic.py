@@ -71,9 +71,16 @@ def test_endings_pair_other_names(tmp_path: Path) -> None:
     images, labels = write_pair(tmp_path, np.full((3, 4), 4, np.uint8), "a_labels")
     (images / "town" / "a_labels.jpg").rename(images / "town" / "a_picture.jpg")
     (labels / "town" / "a_colours.png").write_bytes(b"not read")
-    dataset = LabelMaps(images, labels, TWO, endings=("_picture", "_labels"))
-    assert len(dataset) == 1
-    assert dataset.sample(0)["labels"].tolist() == [0]
+    for endings in (("_picture", "_labels"), ("_picture.jpg", "_labels.png")):
+        dataset = LabelMaps(images, labels, TWO, endings=endings)
+        assert len(dataset) == 1
+        assert dataset.sample(0)["labels"].tolist() == [0]
+
+
+def test_file_type_of_an_ending_chooses_among_files_of_one_name(tmp_path: Path) -> None:
+    images, labels = write_pair(tmp_path, np.full((3, 4), 4, np.uint8))
+    (labels / "town" / "a.jpg").write_bytes(b"not read")
+    assert len(LabelMaps(images, labels, TWO, endings=("", ".png"))) == 1
 
 
 def test_unknown_value_is_named(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mask2former import rle
+from mask2former.categories import Categories, Task
 from mask2former.data import Shapes
-from mask2former.data.shapes import Task
 
 
 def test_shapes_do_not_depend_on_what_was_drawn_before() -> None:
@@ -54,3 +54,19 @@ def test_clip_moves_its_shapes_and_keeps_their_ids() -> None:
     assert truth.size == (48, 3 * 64)
     masks = [rle.decode(o.rle) for o in truth.instances or []]
     assert (masks[0] == rle.side_by_side(ids == 1)).all()
+
+
+@pytest.mark.parametrize("task", ["semantic", "instance", "panoptic"])
+def test_labels_are_those_of_a_model(task: Task) -> None:
+    own = Shapes(3, task=task)
+    turned = Categories(reversed(Shapes(1, task="panoptic").categories))
+    wanted = Shapes(3, task=task, categories=turned)
+    assert wanted.categories.names == ["background", "triangle", "square", "circle"]
+    for index in range(3):
+        for one, other in [
+            (own.truth(index).instances or [], wanted.truth(index).instances or []),
+            (own.truth(index).segments, wanted.truth(index).segments),
+        ]:
+            assert [3 - truth.label for truth in one] == [truth.label for truth in other]
+        labels = [set(dataset.sample(index)["labels"].tolist()) for dataset in (own, wanted)]
+        assert {3 - label for label in labels[0]} == labels[1]

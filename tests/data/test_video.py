@@ -280,3 +280,12 @@ def test_real_videos_are_read(
     sample = found.sample(0)
     assert sample["image"].shape[0] == 2
     assert set(sample["ids"].unique().tolist()) <= set(range(len(sample["labels"]) + 1))
+
+
+def test_chosen_videos_keep_their_tracks_and_numbers(tmp_path: Path) -> None:
+    videos = open_set(tmp_path)
+    chosen = videos.select([1])
+    assert (len(videos), len(chosen)) == (2, 1)
+    assert chosen.video_id(0) == 3
+    assert chosen.truth(0).instances == videos.truth(1).instances != []
+    assert chosen.is_labelled and chosen.categories == videos.categories

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from mask2former import rle
-from mask2former.categories import Categories
+from mask2former.categories import Categories, Task
 from mask2former.data.dataset import Dataset, as_sample
 from mask2former.data.semantic import pair_files
-from mask2former.data.shapes import Task
 from mask2former.files import read_label_map
 from mask2former.structures import IGNORE, Sample, TrueInstance, TrueSegment, Truth
 
@@ -35,7 +34,9 @@ class Cityscapes(Dataset):
         self._pairs = pair_files(self._root, Path(annotations), ENDINGS)
         values = np.arange(2**16)
         class_ids = np.where(values < PER_CLASS, values, values // PER_CLASS)
-        evaluated = set(Categories.bundled("cityscapes_panoptic").label_of)
+        official = Categories.bundled("cityscapes_panoptic")
+        _check_numbers(categories, official)
+        evaluated = set(official.label_of)
         # The numbered objects of classes that are not evaluated are no void: so the official count.
         self._is_void = np.array([value < PER_CLASS and value not in evaluated for value in values])
         labels = [categories.label_of.get(class_id, IGNORE) for class_id in class_ids.tolist()]
@@ -101,3 +102,15 @@ class Cityscapes(Dataset):
             elif not segment.is_crowd:
                 targets[segment.id] = [segment]
         return list(targets.values())
+
+
+def _check_numbers(categories: Categories, official: Categories) -> None:
+    """Raise a ValueError where a class list numbers Cityscapes' classes otherwise than its maps."""
+    id_of = {category.name: category.id for category in official}
+    for category in categories:
+        wanted = id_of.get(category.name, category.id)
+        if category.id != wanted:
+            raise ValueError(
+                f"data.classes gives '{category.name}' the id {category.id}, but Cityscapes' maps "
+                f"have {wanted}; leave data.classes out (null), or choose a bundled list"
+            )

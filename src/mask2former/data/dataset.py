@@ -93,6 +93,7 @@ class Cached(Dataset):
         self.dataset = dataset
         self.categories = dataset.categories
         self.notes = dataset.notes
+        self.is_labelled = dataset.is_labelled
         self.varies = dataset.varies
         self._room = int(megabytes * 2**20)
         self._samples: dict[int, Sample] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -11,12 +13,9 @@ import torch
 from torch.utils import data
 
 from mask2former.data.dataset import Dataset
-from mask2former.data.transforms import PadRightBottom, Transform
+from mask2former.data.transforms import PADDING, PadRightBottom, Transform
 from mask2former.faults import naming
-from mask2former.structures import Batch, Sample, Targets
-
-STRIDE = 32
-"""The sides of a batch are multiples of the network's largest stride."""
+from mask2former.structures import STRIDE, Batch, Sample, Targets
 
 
 class Draw(NamedTuple):
@@ -85,13 +84,13 @@ class _Drawn(data.Dataset[Sample | Fault]):
             raise
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Stack samples; smaller ones are padded to the largest, in multiples of 32."""
+def collate(samples: list[Sample], padding: Sequence[float] = (PADDING,)) -> Batch:
+    """Stack samples; smaller ones are padded to the largest, in multiples of 32, with a colour."""
     height, width = (
         -max(-(-sample["image"].shape[axis] // STRIDE) for sample in samples) * -STRIDE
         for axis in (-2, -1)
     )
-    padded = [PadRightBottom((height, width))(sample) for sample in samples]
+    padded = [PadRightBottom((height, width), padding)(sample) for sample in samples]
     return Batch(
         images=torch.stack([sample["image"].as_subclass(torch.Tensor) for sample in padded]),
         targets=[
@@ -101,13 +100,13 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
-def _collate_or_tell(samples: list[Sample | Fault]) -> Batch | Fault:
+def _collate_or_tell(samples: list[Sample | Fault], padding: Sequence[float]) -> Batch | Fault:
     read: list[Sample] = []
     for sample in samples:
         if isinstance(sample, Fault):
             return sample
         read.append(sample)
-    return collate(read)
+    return collate(read, padding)
 
 
 def _without_faults(batches: Iterable[Batch | Fault]) -> Iterator[Batch]:
@@ -115,6 +114,11 @@ def _without_faults(batches: Iterable[Batch | Fault]) -> Iterator[Batch]:
         if isinstance(batch, Fault):
             raise ValueError(batch.sentence)
         yield batch
+
+
+def _leave_ending_to_the_run(worker: int) -> None:
+    """A polite kill of the whole group is for the run, which saves and then ends its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def training_loader(
@@ -127,9 +131,12 @@ def training_loader(
     workers: int = 0,
     rank: int = 0,
     world: int = 1,
+    padding: Sequence[float] = (PADDING,),
 ) -> Iterator[Batch]:
     """Load `batch_size` pictures a process, without end; the first `start` were seen before.
 
+    What differs in size within a batch is padded with the colour `padding`: the model's mean, as
+    the official code pads whole frames after normalising.
     Raises ValueError with the reader's own sentence where a picture cannot be read.
     """
     loader = data.DataLoader(
@@ -137,10 +144,11 @@ def training_loader(
         batch_size=batch_size,
         sampler=InfiniteSampler(len(dataset), seed, start, rank=rank, world=world),
         num_workers=workers,
-        collate_fn=_collate_or_tell,
+        collate_fn=partial(_collate_or_tell, padding=padding),
         # Its own, or each start of the loader would draw from the global one that dropout uses,
         # and a resumed run would go on with other numbers.
         generator=torch.Generator(),
+        worker_init_fn=_leave_ending_to_the_run,
         pin_memory=torch.cuda.is_available(),
     )
     return _without_faults(loader)

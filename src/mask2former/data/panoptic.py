@@ -86,12 +86,13 @@ class CocoPanoptic(Dataset):
         )
 
     def _read_places(self, index: int) -> tuple[np.ndarray, list[TrueSegment]]:
-        """Read the PNG as (H, W): 0 is void, i + 1 the i-th of the segments, sorted by id."""
+        """Read the PNG as (H, W): 0 is void, i + 1 the i-th of the segments."""
         file, segments = self._label_files[index], self._segments[index]
         ids = read_panoptic_ids(file)
         check_size(self._pictures[index]._replace(file=file), ids, self.annotations)
         known = np.array([0, *(segment.id for segment in segments)], np.int32)
-        places = np.searchsorted(known, ids).clip(max=len(segments))
+        order = np.argsort(known)
+        places = order[np.searchsorted(known, ids, sorter=order).clip(max=len(segments))]
         strange = ids[known[places] != ids]
         if strange.size:
             raise ValueError(f"{file}: segment {strange[0]} is not described in {self.annotations}")
@@ -121,7 +122,7 @@ def _entry_of_each(document: Entry, pictures: list[Picture], path: Path) -> list
 
 
 def _read_segments(entry: Entry, categories: Categories, path: Path) -> list[TrueSegment]:
-    """Read `segments_info`, sorted by id."""
+    """Read `segments_info` in its order, by which panoptic quality chooses among crowds."""
     segments, file = [], shorten(entry["file_name"], 120)
     for segment in section(entry, "segments_info", path):
         demand(segment, ("id", "category_id", "area"), f"{file}: a segment", path)
@@ -132,4 +133,4 @@ def _read_segments(entry: Entry, categories: Categories, path: Path) -> list[Tru
         is_crowd = bool(segment.get("iscrowd", 0))
         segments.append(TrueSegment(segment["id"], label, segment["area"], is_crowd))
     check_unique((segment.id for segment in segments), f"{file}: segment", path)
-    return sorted(segments)
+    return segments

@@ -20,8 +20,8 @@ class LabelMaps(Dataset):
 
     Values in `ignore` count for nobody. `offset` is added to the other values before they are
     looked up (ADE20K as downloaded: `ignore=(0,), offset=-1`). `endings` are cut off the names,
-    without their file type, before pictures and labels are paired (Cityscapes:
-    `("_leftImg8bit", "_gtFine_labelIds")`); files that lack theirs are passed over.
+    before pictures and labels are paired (Cityscapes: `("_leftImg8bit", "_gtFine_labelIds")`, with
+    or without the file type); files that lack theirs are passed over.
     """
 
     def __init__(
@@ -97,8 +97,9 @@ def _files_by_name(folder: Path, ending: str) -> dict[str, Path]:
         raise ValueError(f"{folder}: there is no such folder")
     files: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in PICTURE_SUFFIXES and file.stem.endswith(ending):
-            name = file.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
+        end = ending.removesuffix(file.suffix)
+        if file.suffix.lower() in PICTURE_SUFFIXES and file.stem.endswith(end):
+            name = file.relative_to(folder).with_suffix("").as_posix().removesuffix(end)
             if name in files:
                 raise ValueError(f"{folder}: {files[name].name} and {file.name} share one name")
             files[name] = file

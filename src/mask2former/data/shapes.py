@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mask2former import rle
-from mask2former.categories import Categories, Category
+from mask2former.categories import Categories, Category, Task
 from mask2former.data.dataset import Dataset, as_sample
-from mask2former.structures import Sample, TrueInstance, TrueSegment, Truth
-
-Task = Literal["semantic", "instance", "panoptic"]
+from mask2former.structures import IGNORE, Sample, TrueInstance, TrueSegment, Truth
 
 THINGS = (
     Category(1, "circle", (230, 90, 80)),
@@ -23,7 +21,7 @@ BACKGROUND = Category(4, "background", (70, 70, 70), is_thing=False)
 
 
 class _Shape(NamedTuple):
-    label: int
+    kind: int  # which of THINGS
     radius: float
     centers: np.ndarray  # (T, 2), x and y
     color: np.ndarray  # (3,)
@@ -35,7 +33,7 @@ class Shapes(Dataset):
     `task` tells what a training target is: a shape (instance), a class (semantic), or a shape or
     the background (panoptic). A class has a colour, jittered, so that a tiny model learns it soon.
     With `frames` > 1 the shapes move in straight lines, and truth and masks have the frames side by
-    side, as video metrics read them.
+    side, as video metrics read them. `categories` gives the labels (a trained model's).
     """
 
     def __init__(
@@ -47,8 +45,12 @@ class Shapes(Dataset):
         task: Task = "panoptic",
         frames: int = 1,
         objects: tuple[int, int] = (2, 5),
+        categories: Categories | None = None,
     ) -> None:
-        self.categories = Categories(THINGS if task == "instance" else (*THINGS, BACKGROUND))
+        own = Categories(THINGS if task == "instance" else (*THINGS, BACKGROUND))
+        self.categories = own if categories is None else own.in_order_of(categories)
+        kinds = (*THINGS, BACKGROUND)
+        self._labels = np.array([self.categories.label_of.get(kind.id, IGNORE) for kind in kinds])
         self.task = task
         self._length = length
         self._size = size
@@ -68,7 +70,7 @@ class Shapes(Dataset):
 
     def sample(self, index: int) -> Sample:
         frames, places, labels = self._draw(index)
-        background = len(THINGS)
+        background = self._labels[-1]
         match self.task:
             case "instance":
                 ids, classes = places, labels
@@ -90,7 +92,7 @@ class Shapes(Dataset):
         places = rle.side_by_side(places)
         if self.task == "instance":
             return Truth(places.shape, instances=instances)
-        label_of_place = np.append(len(THINGS), labels).astype(np.int16)
+        label_of_place = np.append(self._labels[-1], labels).astype(np.int16)
         panoptic = places + 1
         areas = np.bincount(panoptic.ravel())
         segments = [
@@ -110,10 +112,10 @@ class Shapes(Dataset):
         y, x = np.mgrid[:height, :width]
         for place, shape in enumerate(shapes, start=1):
             for frame, (center_x, center_y) in enumerate(shape.centers):
-                inside = _INSIDE[shape.label](x - center_x, y - center_y, shape.radius)
+                inside = _INSIDE[shape.kind](x - center_x, y - center_y, shape.radius)
                 places[frame][inside] = place
                 frames[frame][inside] += shape.color - 70
-        labels = np.array([shape.label for shape in shapes], np.int64)
+        labels = self._labels[[shape.kind for shape in shapes]]
         return frames.clip(0, 255).astype(np.uint8), places, labels
 
 
@@ -129,13 +131,13 @@ def _place_shapes(
         radius = random.uniform(0.09, 0.2) * min(size)
         start, end = random.uniform(radius, np.array([width, height]) - 1 - radius, (2, 2))
         centers = np.linspace(start, end, frames)
-        label = int(random.integers(len(THINGS)))
-        color = np.array(THINGS[label].color) + random.uniform(-25, 25, 3)
+        kind = int(random.integers(len(THINGS)))
+        color = np.array(THINGS[kind].color) + random.uniform(-25, 25, 3)
         if all(
             (np.linalg.norm(centers - other.centers, axis=1) > radius + other.radius + 1).all()
             for other in shapes
         ):
-            shapes.append(_Shape(label, radius, centers, color))
+            shapes.append(_Shape(kind, radius, centers, color))
     return shapes
 
 

@@ -112,17 +112,18 @@ class Crop:
 
 
 class PadRightBottom:
-    """Pad to `size` at the right and the bottom: the picture with grey, the ids with nobody."""
+    """Pad to `size` at the right and the bottom: the picture with a colour, the ids with nobody."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, color: Sequence[float] = (PADDING,)) -> None:
         self.size = size
+        self.color = [float(round(value)) for value in color]
 
     def __call__(self, sample: Sample) -> Sample:
         height, width = _size(sample)
         sides = [0, 0, max(self.size[1] - width, 0), max(self.size[0] - height, 0)]
         if not any(sides):
             return sample
-        image = F.pad(sample["image"], sides, fill=PADDING)
+        image = F.pad(sample["image"], sides, fill=self.color)
         return _replaced(sample, image, F.pad(sample["ids"], sides, fill=0))
 
 

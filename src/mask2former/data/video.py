@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -65,6 +66,13 @@ class YouTubeVIS(Dataset):
 
     def __len__(self) -> int:
         return len(self._videos)
+
+    def select(self, indices: Iterable[int]) -> Self:
+        """Some of the videos, which keep their numbers in the benchmark."""
+        chosen, indices = copy(self), tuple(indices)
+        chosen._videos = [self._videos[i] for i in indices]
+        chosen._objects = [self._objects[i] for i in indices]
+        return chosen
 
     def video_id(self, index: int) -> int:
         """The benchmark's own number of a video."""

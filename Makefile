@@ -1,6 +1,7 @@
 # Every target does its own set-up on a machine that has only Python (with venv) and make.
 #   make demo    predict on the bundled pictures         make test    run the tests
 #   make lint    format, lint, layers, types             make oldest  try the oldest versions allowed
+#   make bench   measure speed and memory against others; takes an hour
 #   make clean   remove what these made
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ DEVELOPMENT := $(VENV)/.development
 OLDEST := .venv-oldest
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test test-all lint oldest clean
+.PHONY: demo test test-all lint oldest bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUNTIME)
@@ -29,8 +30,8 @@ test-all: $(DEVELOPMENT)
 	$(PYTEST)
 
 lint: $(DEVELOPMENT)
-	$(BIN)/ruff format --check src tests tools
-	$(BIN)/ruff check src tests tools
+	$(BIN)/ruff format --check src tests tools benchmarks
+	$(BIN)/ruff check src tests tools benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/pyrefly check
 
@@ -43,6 +44,10 @@ oldest: $(OLDEST)/.installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -m "not slow" --disable-warnings \
 		-o filterwarnings=default tests/test_imports.py tests/test_cli.py tests/loss \
 		tests/engine/test_train.py tests/engine/test_predict.py
+
+bench: $(DEVELOPMENT)
+	$(BIN)/python benchmarks/table.py
+	$(BIN)/python benchmarks/growth.py
 
 clean:
 	rm -rf $(VENV) $(OLDEST) demo build dist .pytest_cache .ruff_cache .import_linter_cache

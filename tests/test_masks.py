@@ -7,23 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mask2former import masks
 from mask2former.masks import (
-    crop_and_resize,
-    make_pixels,
     resize,
     sample,
     sample_all_ids,
     sample_ids,
 )
-from mask2former.structures import Sizes
-
-ODD_SIZES = [
-    Sizes((32, 64), (32, 64)),
-    Sizes((31, 57), (47, 101)),
-    Sizes((29, 33), (13, 17)),
-    Sizes((1, 64), (3, 5)),
-]
 
 
 def random_ids(layers: int, objects: int, height: int, width: int) -> Tensor:
@@ -96,36 +85,3 @@ def test_sample_ids_of_nobody_is_zero():
     ids = torch.zeros(1, 4, 4, dtype=torch.int32)
     assert sample_all_ids(ids, 0, torch.rand(9, 2)).shape == (0, 9)
     assert not sample_ids(ids, torch.tensor([5]), torch.rand(1, 9, 2)).any()
-
-
-@pytest.mark.parametrize("sizes", ODD_SIZES)
-@pytest.mark.parametrize("chunk", [1, 40_000, 24_000_000])
-def test_make_pixels_takes_the_official_two_steps(sizes, chunk, monkeypatch):
-    monkeypatch.setattr(masks, "CHUNK_PIXELS", chunk)
-    embeddings, features = torch.randn(5, 3), torch.randn(2, 3, 8, 16)
-    logits = torch.einsum("qc,tchw->qthw", embeddings, features)
-    logits = F.interpolate(logits, (32, 64), mode="bilinear", align_corners=False)
-    logits = logits[..., : sizes.network[0], : sizes.network[1]]
-    expected = F.interpolate(logits, sizes.original, mode="bilinear", align_corners=False)
-    found = list(make_pixels(embeddings, features, sizes))
-    assert [i for queries, _ in found for i in range(5)[queries]] == list(range(5))
-    assert len(found) == (5 if chunk == 1 else 1 if chunk == 24_000_000 else len(found))
-    torch.testing.assert_close(torch.cat([part for _, part in found]), expected)
-
-
-def test_make_pixels_bounds_what_is_made_at_a_time(monkeypatch):
-    monkeypatch.setattr(masks, "CHUNK_PIXELS", 2 * 3 * 100 * 100)
-    sizes = Sizes((32, 32), (100, 100))
-    found = list(make_pixels(torch.randn(7, 3), torch.randn(2, 3, 8, 8), sizes))
-    assert [part.shape[0] for _, part in found] == [3, 3, 1]
-
-
-def test_make_pixels_of_no_query_makes_nothing():
-    assert not list(make_pixels(torch.randn(0, 3), torch.randn(1, 3, 8, 8), ODD_SIZES[0]))
-
-
-def test_crop_and_resize_cuts_the_padding_first():
-    maps = torch.zeros(1, 2, 8, 8)
-    maps[..., 5:, :] = 100.0
-    maps[..., :, 6:] = 100.0
-    assert not crop_and_resize(maps, Sizes((5, 6), (11, 13))).any()

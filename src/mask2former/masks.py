@@ -1,4 +1,4 @@
-"""What may be done to a mask that is still a product: resize it, sample it, make pixels of it.
+"""What may be done to a mask that is still a product: resize it, sample it.
 
 A mask is `mask_embedding . mask_features`. Bilinear resizing and point sampling are linear, so they
 commute with that product and are done once on the features instead of once per query.
@@ -11,11 +11,6 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from mask2former.structures import Sizes
-
-CHUNK_PIXELS = 24_000_000
-"""How many mask pixels are made at a time (four bytes each): bounds the peak memory."""
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -82,28 +77,3 @@ def _corners(size: Sequence[int], points: Tensor) -> Iterator[tuple[Tensor, Tens
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
             yield across * down * inside, index.long()
-
-
-def make_pixels(
-    mask_embeddings: Tensor, mask_features: Tensor, sizes: Sizes
-) -> Iterator[tuple[slice, Tensor]]:
-    """Multiply masks out at the picture's own size, some queries at a time.
-
-    Takes (Q, C) embeddings and (T, C, h, w) features; yields (queries, logits (q, T, H, W)), in the
-    official order of steps: to the padded input's size, crop, then to the original size.
-    """
-    frames, _, height, width = mask_features.shape
-    padded = (4 * height, 4 * width)
-    largest = max(padded[0] * padded[1], sizes.original[0] * sizes.original[1])
-    step = max(1, CHUNK_PIXELS // (frames * largest))
-    for start in range(0, mask_embeddings.shape[0], step):
-        queries = slice(start, min(start + step, mask_embeddings.shape[0]))
-        logits = torch.einsum("qc,tchw->qthw", mask_embeddings[queries], mask_features)
-        logits = crop_and_resize(resize(logits, padded), sizes)
-        yield queries, logits
-
-
-def crop_and_resize(maps: Tensor, sizes: Sizes) -> Tensor:
-    """Cut the padding off (..., C, H, W) maps and resize them to the original picture's size."""
-    height, width = sizes.network
-    return resize(maps[..., :height, :width], sizes.original)

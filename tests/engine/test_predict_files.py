@@ -1,6 +1,8 @@
 """Files in, files out: what is named is found, told apart, and readable again."""
 
 import json
+import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +214,73 @@ def test_line_tells_size_and_findings(predictor: Predictor, pictures: Path, tmp_
 def test_unknown_format_lists_those_of_the_task(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot save 'panoptic' of instance results; choose over"):
         Session(predictor, "instance", tmp_path, formats=("overlay", "panoptic"))
+
+
+def test_results_and_lines_are_those_of_one_by_one(
+    predictor: Predictor, pictures: Path, tmp_path: Path
+) -> None:
+    (pictures / "aa.png").write_text("no picture")
+    heard: list[str] = []
+    session = Session(
+        predictor, "instance", tmp_path / "all", say=heard.append, complain=heard.append
+    )
+    files = find_pictures([str(pictures)])
+    session.run(files)
+    assert [str(file) in line for file, line in zip(files, heard, strict=True)] == [True] * 4
+    assert [line[:3] for line in heard if line[1:2] == "/"] == ["1/4", "3/4", "4/4"]
+    for file in (file for file in files if file.name != "aa.png"):
+        run(predictor, "instance", file, tmp_path / "one")
+        name = f"overlay/{file.stem}.png"
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "all" / name).read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["read_image", "segment", "draw", "say"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TypeError, OSError])
+def test_what_nobody_can_mend_ends_the_run_and_its_threads(
+    stage: str,
+    error: type[BaseException],
+    predictor: Predictor,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("stopped")
+
+    session = Session(predictor, "instance", tmp_path / "out", say=lambda _: None)
+    match stage:
+        case "read_image":
+            monkeypatch.setattr("mask2former.engine.predict_files.read_image", fail)
+        case "segment":
+            monkeypatch.setattr(Predictor, "segment", fail)
+        case _:
+            monkeypatch.setattr(session, stage, fail)
+    threads = threading.active_count()
+    with pytest.raises(error, match="stopped"):
+        session.run(find_pictures([str(pictures)], say=lambda _: None))
+    assert threading.active_count() == threads
+    assert not (tmp_path / "out" / "coco.json").exists()
+
+
+def test_a_long_folder_needs_no_more_memory_than_a_short_one(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never are more results alive than one that is written and those before and after it."""
+    (tmp_path / "in").mkdir()
+    for index in range(12):
+        Image.fromarray(SHAPES.image(index % 4)).save(tmp_path / "in" / f"{index}.png")
+    alive: list[weakref.ref] = []
+    most = 0
+    plain = Predictor.answer
+
+    def watched(*arguments: object) -> object:
+        nonlocal most
+        result = plain(*arguments)  # pyrefly: ignore[bad-argument-type]
+        alive.append(weakref.ref(result))
+        most = max(most, sum(ref() is not None for ref in alive))
+        return result
+
+    monkeypatch.setattr(Predictor, "answer", watched)
+    run(predictor, "instance", tmp_path / "in", tmp_path / "out")
+    assert len(alive) == 12
+    assert most <= 3

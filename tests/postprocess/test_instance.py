@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mask2former import masks
 from mask2former.postprocess.instance import instances
+from mask2former.postprocess.tiles import TILE_PIXELS
 from mask2former.structures import Prediction, Sizes
 
 UNSURE = 1e-4  # |logit| below which rounding may decide a pixel
@@ -49,10 +49,10 @@ def naive_instances(prediction, sizes, is_thing, limit) -> list[tuple[float, int
     return sorted(found, key=lambda one: -one[0])
 
 
-@pytest.mark.parametrize("chunk", [1, 24_000_000])
+@pytest.mark.parametrize("pixels", [300, 600_000])
 @pytest.mark.parametrize("limit", [3, 10, 100])
-def test_instances_follow_the_official_rule(limit, chunk, monkeypatch):
-    monkeypatch.setattr(masks, "CHUNK_PIXELS", chunk)
+def test_instances_follow_the_official_rule(limit, pixels, monkeypatch):
+    monkeypatch.setitem(TILE_PIXELS, "cpu", pixels)
     for seed in range(20):
         prediction, sizes, is_thing = random_case(seed)
         expected = naive_instances(prediction, sizes, is_thing, limit)

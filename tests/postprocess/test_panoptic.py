@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mask2former import masks
 from mask2former.postprocess.panoptic import panoptic
+from mask2former.postprocess.tiles import TILE_PIXELS
 from mask2former.structures import Panoptic, Prediction, Segment, Sizes
 
 
@@ -73,9 +73,9 @@ def naive_panoptic(
     return Panoptic(ids, segments), unsure
 
 
-@pytest.mark.parametrize("chunk", [1, 24_000_000])
-def test_panoptic_follows_the_official_rule(chunk, monkeypatch):
-    monkeypatch.setattr(masks, "CHUNK_PIXELS", chunk)
+@pytest.mark.parametrize("pixels", [300, 600_000])
+def test_panoptic_follows_the_official_rule(pixels, monkeypatch):
+    monkeypatch.setitem(TILE_PIXELS, "cpu", pixels)
     kinds = {"nothing": 0, "merged": 0, "hidden": 0, "thing": 0}
     for seed in range(60):
         prediction, sizes, is_thing, limits = random_case(seed)
@@ -153,9 +153,9 @@ def test_stuff_of_one_class_is_one_segment_and_things_stay_apart():
     assert found.ids[0, 6, :4].tolist() == [3, 3, 3, 3]
 
 
-@pytest.mark.parametrize("chunk", [1, 24_000_000])
-def test_first_of_two_equal_queries_takes_the_pixels(chunk, monkeypatch):
-    monkeypatch.setattr(masks, "CHUNK_PIXELS", chunk)
+@pytest.mark.parametrize("pixels", [300, 600_000])
+def test_first_of_two_equal_queries_takes_the_pixels(pixels, monkeypatch):
+    monkeypatch.setitem(TILE_PIXELS, "cpu", pixels)
     prediction = draw_cells([BEHIND, (0, 0.9, ["###"]), (1, 0.9, ["###"])])
     found = panoptic(prediction, CELLS, is_thing=THING_AND_STUFF)
     assert [(s.label, s.area) for s in found.segments] == [(1, 61), (0, 3)]

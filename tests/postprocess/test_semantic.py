@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mask2former.postprocess import semantic
 from mask2former.postprocess.semantic import resize_masks, resize_scores, semantic_map
+from mask2former.postprocess.tiles import TILE_PIXELS
 from mask2former.structures import Prediction, Sizes
 
 RULES = {
@@ -62,10 +62,10 @@ def naive_scores(prediction: Prediction, sizes: Sizes, rule: str) -> Tensor:
     return torch.stack(frames)
 
 
-@pytest.mark.parametrize("chunk", [1, 24_000_000])
+@pytest.mark.parametrize("pixels", [300, 600_000])
 @pytest.mark.parametrize("rule", RULES)
-def test_semantic_map_follows_the_official_rule(rule, chunk, monkeypatch):
-    monkeypatch.setattr(semantic, "STRIP_PIXELS", chunk)
+def test_semantic_map_follows_the_official_rule(rule, pixels, monkeypatch):
+    monkeypatch.setitem(TILE_PIXELS, "cpu", pixels)
     for seed in range(30):
         prediction, sizes = random_case(seed)
         scores = naive_scores(prediction, sizes, rule)
@@ -102,14 +102,14 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("classes", [1, 133])
 @pytest.mark.parametrize("rule", RULES)
 def test_semantic_map_makes_no_tensor_larger_than_a_few_rows(rule, classes, original, monkeypatch):
-    monkeypatch.setattr(semantic, "STRIP_PIXELS", 400_000)
+    monkeypatch.setitem(TILE_PIXELS, "cpu", 100_000)
     prediction = Prediction(
         torch.randn(1, 50, classes + 1), torch.randn(1, 50, 4), torch.randn(1, 1, 4, 80, 96)
     )
     with Largest() as largest:
         RULES[rule](prediction, Sizes((300, 380), original))
     whole = max(50, classes) * max(320 * 384, original[0] * original[1])
-    assert largest.pixels < 800_000 < whole / 5
+    assert largest.pixels < 400_000 < whole / 10
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mask2former import masks
 from mask2former.postprocess.instance import instances, tracks
+from mask2former.postprocess.tiles import TILE_PIXELS
 from mask2former.structures import Prediction, Sizes
 
 UNSURE = 1e-4  # |logit| below which rounding may decide a pixel
@@ -38,12 +38,12 @@ def official(prediction: Prediction, sizes: Sizes, limit: int) -> list[tuple[flo
     return sorted(pairs, key=lambda pair: -pair[0])[:limit]
 
 
-@pytest.mark.parametrize("chunk", [1, 24_000_000])
+@pytest.mark.parametrize("pixels", [300, 600_000])
 @pytest.mark.parametrize("frames", [1, 2, 8, 9, 20])
 def test_tracks_follow_the_official_rule(
-    frames: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+    frames: int, pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masks, "CHUNK_PIXELS", chunk)
+    monkeypatch.setitem(TILE_PIXELS, "cpu", pixels)
     prediction, sizes = random_clip(frames, frames)
     found = tracks(prediction, sizes, is_thing=torch.ones(3, dtype=torch.bool))
     expected = official(prediction, sizes, limit=10)

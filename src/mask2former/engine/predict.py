@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import cast, get_args, overload
 
@@ -16,6 +17,7 @@ from mask2former.checkpoint import ModelCard, load_model
 from mask2former.config import Task, Tta
 from mask2former.data.transforms import shorten
 from mask2former.engine.device import choose_device
+from mask2former.engine.pipeline import ahead
 from mask2former.files import as_rgb, read_image
 from mask2former.frames import read_clip, stack_frames
 from mask2former.model.folding import fold_batch_norms
@@ -103,8 +105,21 @@ class Predictor:
         Without one, panoptic segments need the model's own threshold, and all instances come.
         """
         if isinstance(source, list | tuple):
-            return [self(one, task, threshold) for one in source]
-        image, name = read_source(cast("Source", source))
+            return list(self.each(source, task, threshold))
+        return self.answer(*read_source(cast("Source", source)), task, threshold)
+
+    def each(
+        self, sources: Iterable[Source], task: Task | None = None, threshold: float | None = None
+    ) -> Iterator[PictureResult]:
+        """Segment one after the other; the next picture is read meanwhile, and none is kept."""
+        with closing(ahead(map(read_source, sources))) as pictures:
+            for image, name in pictures:
+                yield self.answer(image, name, task, threshold)
+
+    def answer(
+        self, image: np.ndarray, name: str, task: Task | None, threshold: float | None
+    ) -> PictureResult:
+        """The result for uint8 pixels as `segment` takes them, with all a person needs of it."""
         plain = self.segment(image, task or self.task, threshold)
         return wrap(image, name, self.categories, plain)
 
@@ -116,9 +131,7 @@ class Predictor:
         Takes a folder of frames, a video file, any sequence of pictures, an array (T, H, W, 3) or a
         tensor (T, 3, H, W). All frames go through the network together: cut long videos in pieces.
         """
-        frames, name = read_frames(source)
-        plain = self.segment(frames, task or self.task, threshold)
-        return wrap(frames, name, self.categories, plain)
+        return self.answer(*read_frames(source), task, threshold)
 
     def segment(self, image: np.ndarray, task: Task, threshold: float | None = None) -> Result:
         """The plain result for a uint8 picture (H, W, 3), or a video model's for (T, H, W, 3)."""
@@ -182,7 +195,17 @@ class Predictor:
         resized = np.stack(frames).reshape(*image.shape[:-3], *size, 3)
         pixels = turn(torch.from_numpy(resized).movedim(-1, -3))
         padded = pad_with_mean(pixels.to(self.device).float(), self.model.mean)
-        return self.model(padded[None])[-1]
+        prediction = self.model(padded[None])[-1]
+        demand_numbers(prediction)
+        return prediction
+
+
+def demand_numbers(prediction: Prediction) -> None:
+    """Raise ValueError if there are NaNs: every rule would take them for "nothing is there"."""
+    if not torch.stack([part.sum() for part in prediction]).isfinite().all():
+        raise ValueError(
+            "the network's output is not a number: look at the weights, the training has diverged"
+        )
 
 
 def hasten(model: Mask2Former) -> Mask2Former:

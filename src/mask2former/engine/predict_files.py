@@ -6,16 +6,22 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from mask2former.config import Task
-from mask2former.engine.predict import Predictor
+from mask2former.engine.pipeline import ahead
+from mask2former.engine.predict import Predictor, read_frames
 from mask2former.faults import explain, naming
 from mask2former.files import (
     PICTURE_SUFFIXES,
     count_frames,
+    read_image,
     write_coco,
     write_label_map,
     write_panoptic,
@@ -24,6 +30,8 @@ from mask2former.frames import by_number, is_video, read_video, write_tracks
 from mask2former.results import InstanceResult, PictureResult
 from mask2former.structures import SemanticMap
 from mask2former.writing import make_folder, replace_file
+
+T = TypeVar("T")
 
 FORMATS: dict[Task, tuple[str, ...]] = {
     "instance": ("overlay", "coco"),
@@ -124,17 +132,50 @@ def group_clips(files: Iterable[Path]) -> dict[Path, list[Path]]:
     return {path: by_number(frames) for path, frames in clips.items()}
 
 
-class Answer(NamedTuple):
-    """A result, the names of the frames it is of (of a picture one), and what a person reads."""
+class Question(NamedTuple):
+    """A picture or clip that has been read."""
 
+    path: Path
+    frames: list[str]  # their names in what is written
+    shown: str  # what a person reads
+    pixels: np.ndarray
+    seconds: float = 0.0  # that reading took
+
+
+class Answer(NamedTuple):
+    """What the model says of it; reading and asking took some seconds."""
+
+    path: Path
     frames: list[str]
     shown: str
     result: PictureResult
+    seconds: float
+
+
+class Fault(NamedTuple):
+    """What a person can mend about a file."""
+
+    path: Path
+    sentence: str
+
+
+def attempt(path: Path, step: Callable[[], T]) -> T | Fault:
+    """Do a step; what a person can mend about the file is its fault, and all else is raised."""
+    try:
+        return step()
+    except (ValueError, MemoryError, RuntimeError) as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        return Fault(path, naming(path, sentence))
 
 
 @dataclass
 class Session:
-    """One run over many files. What cannot be read is told and counted, and the others go on."""
+    """One run over many files. What cannot be read is told and counted, and the others go on.
+
+    While a result is written, the network is at the next picture, and the one after that is read.
+    """
 
     predictor: Predictor
     task: Task
@@ -185,50 +226,74 @@ class Session:
         """One answer after the other, drawn and told of."""
         clips = self.predictor.takes_clips
         sources = group_clips(files) if clips else {file: [file] for file in files}
-        names = name_apart(list(sources))
-        for position, (path, name) in enumerate(zip(sources, names, strict=True), start=1):
-            start = time.perf_counter()
-            try:
-                for answer in self.ask(path, sources[path], name):
-                    seconds = time.perf_counter() - start
-                    self.done += 1
-                    if "overlay" in self.formats:
-                        self.draw(answer)
-                    self.say(f"{position}/{len(sources)} {self.line(answer, seconds)}")
-                    yield answer
-                    start = time.perf_counter()
-            except (ValueError, MemoryError, RuntimeError) as error:
-                sentence = explain(error)
-                if sentence is None:
-                    raise
-                self.failed += 1
-                self.complain(naming(path, sentence))
+        places = {path: f"{place}/{len(sources)}" for place, path in enumerate(sources, start=1)}
+        with (
+            closing(ahead(self.read(sources))) as questions,
+            closing(ahead(self.ask(questions))) as answers,
+        ):
+            for answer in answers:
+                if isinstance(answer, Answer) and "overlay" in self.formats:
+                    answer = attempt(answer.path, partial(self.draw, answer))
+                if isinstance(answer, Fault):
+                    self.failed += 1
+                    self.complain(answer.sentence)
+                    continue
+                self.done += 1
+                self.say(f"{places[answer.path]} {self.line(answer)}")
+                yield answer
 
-    def ask(self, path: Path, frames: list[Path], name: str) -> Iterator[Answer]:
-        """What the model says of one source; a model of pictures takes a video frame by frame."""
+    def read(self, sources: dict[Path, list[Path]]) -> Iterator[Question | Fault]:
+        """What there is in every source, one after the other."""
+        names = name_apart(list(sources))
+        for (path, frames), name in zip(sources.items(), names, strict=True):
+            questions = self.read_source(path, frames, name)
+            start = time.perf_counter()
+            while question := attempt(path, partial(next, questions, None)):
+                if isinstance(question, Question):
+                    question = question._replace(seconds=time.perf_counter() - start)
+                yield question
+                start = time.perf_counter()
+
+    def read_source(self, path: Path, frames: list[Path], name: str) -> Iterator[Question]:
+        """A picture or a clip; a model of pictures takes a video frame by frame."""
         stem = Path(name).stem
         if self.predictor.takes_clips:
-            result = self.predictor.clip(frames or path, self.task, self.threshold)
-            numbers = (f"{number:05d}.png" for number in range(len(result.image)))
+            clip, _ = read_frames(frames or path)
+            numbers = (f"{number:05d}.png" for number in range(len(clip)))
             own = [frame.name for frame in frames] or numbers
-            yield Answer([f"{stem}/{frame}" for frame in own], str(path), result)
+            yield Question(path, [f"{stem}/{frame}" for frame in own], str(path), clip)
         elif is_video(path):
             for number, frame in enumerate(read_video(path)):
-                result = self.predictor(frame, self.task, self.threshold)
-                yield Answer([f"{stem}/{number:05d}.png"], f"{path} frame {number}", result)
+                yield Question(path, [f"{stem}/{number:05d}.png"], f"{path} frame {number}", frame)
         else:
-            result = self.predictor(path, self.task, self.threshold)
+            image = read_image(path)
             pictures = count_frames(path)
             note = f" (the first of {pictures} pictures of the file)" if pictures > 1 else ""
-            yield Answer([name], f"{path}{note}", result)
+            yield Question(path, [name], f"{path}{note}", image)
 
-    def draw(self, answer: Answer) -> None:
-        """A drawing of every frame."""
+    def ask(self, questions: Iterator[Question | Fault]) -> Iterator[Answer | Fault]:
+        """What the model says of each."""
+        for question in questions:
+            if isinstance(question, Question):
+                yield attempt(question.path, partial(self.answer, question))
+            else:
+                yield question
+
+    def answer(self, question: Question) -> Answer:
+        """What the model says of one."""
+        start = time.perf_counter()
+        path, frames, shown, pixels, seconds = question
+        result = self.predictor.answer(pixels, str(path), self.task, self.threshold)
+        return Answer(path, frames, shown, result, seconds + time.perf_counter() - start)
+
+    def draw(self, answer: Answer) -> Answer:
+        """Save a drawing of every frame."""
         for number, frame in enumerate(answer.frames):
             path = self.output / "overlay" / Path(frame).with_suffix(".png")
             replace_file(path, answer.result.draw(number).save)
+        return answer
 
-    def line(self, answer: Answer, seconds: float) -> str:
+    def line(self, answer: Answer) -> str:
         """What a person reads of one picture or clip."""
         result = answer.result
         height, width = result.image.shape[-3:-1]
@@ -236,7 +301,9 @@ class Session:
         found = result.summary()
         if isinstance(result, InstanceResult) and len(result) == 0:
             found = f"nothing above score {self.threshold:g}"
-        return f"{answer.shown}: {width}x{height}{length}  {found}  ({seconds * 1000:.0f} ms)"
+        return (
+            f"{answer.shown}: {width}x{height}{length}  {found}  ({answer.seconds * 1000:.0f} ms)"
+        )
 
 
 def write_label_maps(folder: Path, results: Iterable[tuple[str, SemanticMap]]) -> None:

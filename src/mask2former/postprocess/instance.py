@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from mask2former.masks import make_pixels
+from mask2former.postprocess.tiles import cut, find_positive
 from mask2former.structures import Instances, Prediction, Sizes
-
-WHOLE_BYTES = 8
-"""So many frames of packed pixels end with a byte, whatever their size."""
 
 
 class Pairs(NamedTuple):
@@ -84,20 +82,31 @@ def _pack(
 ) -> tuple[np.ndarray, Tensor, Tensor]:
     """Masks as packed bits (M, bytes), the mean probability inside each (M,), and each query's row.
 
-    M is the number of different queries: each mask is made once.
+    M is the number of different queries: each mask is made once, where it may be above 0.
     """
     shown, row = queries.unique(return_inverse=True)
-    embeddings = prediction.mask_embeddings[0, shown].float()
-    features = prediction.mask_features[0].float()
-    pixels = sizes.original[0] * sizes.original[1]
-    bits = np.zeros((shown.shape[0], -(-features.shape[0] * pixels // 8)), dtype=np.uint8)
-    inside, area = embeddings.new_zeros(2, shown.shape[0])
-    for start in range(0, features.shape[0], WHOLE_BYTES):
-        here = slice(start * pixels // 8, (start + WHOLE_BYTES) * pixels // 8)
-        for some, logits in make_pixels(embeddings, features[start : start + WHOLE_BYTES], sizes):
-            masks = (logits > 0).flatten(1)
-            # in place, since the logits of a huge picture are gigabytes
-            inside[some] += logits.sigmoid_().flatten(1).mul_(masks).sum(1)
-            area[some] += masks.sum(1)
-            bits[some, here] = np.packbits(masks.cpu().numpy(), axis=1)
+    height, width = sizes.original
+    pixels = prediction.mask_features.shape[1] * height * width
+    bits = np.zeros((shown.shape[0], -(-pixels // 8)), dtype=np.uint8)
+    inside, area = prediction.mask_features.new_zeros((2, shown.shape[0]), dtype=torch.float32)
+    for strip in cut(prediction, sizes, queries=shown):
+        some = find_positive(strip.small)
+        rows = strip.rows.picture
+        masks = area.new_zeros((some.shape[0], rows.stop - rows.start, width), dtype=torch.bool)
+        for tile in strip._replace(small=strip.small[some]).tiles():
+            there = find_positive(tile.small)
+            logits = tile.logits(there)
+            on = logits > 0
+            masks[there, :, tile.columns.picture] = on
+            area[some[there]] += on.sum((1, 2))
+            inside[some[there]] += logits.sigmoid_().mul_(on).sum((1, 2))
+        first = (strip.frame * height + rows.start) * width
+        _write_bits(bits, some.cpu().numpy(), masks.flatten(1).cpu().numpy(), first)
     return bits, inside / (area + 1e-6), row
+
+
+def _write_bits(bits: np.ndarray, some: np.ndarray, masks: np.ndarray, first: int) -> None:
+    """Pack (N, n) masks into `some` rows of (M, bytes) from the bit `first` on."""
+    before = first % 8  # bits of the first byte that are another strip's
+    packed = np.packbits(np.pad(masks, ((0, 0), (before, 0))) if before else masks, axis=1)
+    bits[some, first // 8 : first // 8 + packed.shape[1]] |= packed

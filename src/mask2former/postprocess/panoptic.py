@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mask2former.masks import make_pixels
+from mask2former.postprocess.tiles import SLACK, cut, first_largest
 from mask2former.structures import Panoptic, Prediction, Segment, Sizes
 
 
@@ -27,24 +28,15 @@ def panoptic(
     no_object = prediction.class_logits.shape[-1] - 1
     keep = (labels != no_object) & (scores > threshold)
     scores, labels = scores[keep], labels[keep]
-    owner, own_area, inside = _share_out(
-        prediction.mask_embeddings[0, keep].float(),
-        prediction.mask_features[0].float(),
-        scores,
-        sizes,
-    )
-    count = scores.shape[0]
-    mask_area = torch.bincount(owner.flatten(), minlength=count)
-    final_area = torch.bincount(owner[inside], minlength=count).cpu()
-    # On the host, in fp64 as the official rule counts: there are few queries left.
-    kept_share = mask_area.cpu().double() / own_area.cpu()
-    alive = (final_area > 0) & (kept_share >= overlap_threshold)
-    ids = torch.zeros(count + 1, dtype=torch.int32)
+    owner, assigned, own, final = _share_out(prediction, keep.nonzero()[:, 0], scores, sizes)
+    # In fp64, as the official rule counts.
+    alive = (final > 0) & (assigned / own.clip(min=1) >= overlap_threshold)
+    ids = np.zeros(scores.shape[0] + 1, np.int32)  # of every owner; the last is nobody
     segments: list[Segment] = []
     stuff: dict[int, int] = {}  # label -> position in segments
     things, labels, scores = is_thing.tolist(), labels.tolist(), scores.tolist()
-    for query in alive.nonzero()[:, 0].tolist():
-        label, area = labels[query], int(final_area[query])
+    for query in np.flatnonzero(alive).tolist():
+        label, area = labels[query], int(final[query])
         if not things[label] and label in stuff:
             first = segments[stuff[label]]
             segments[stuff[label]] = first._replace(area=first.area + area)
@@ -53,27 +45,33 @@ def panoptic(
         ids[query] = len(segments) + 1
         stuff.setdefault(label, len(segments))
         segments.append(Segment(len(segments) + 1, label, scores[query], area, things[label]))
-    owner = owner.masked_fill(~inside, count).cpu()
-    return Panoptic(ids[owner].numpy(), segments)
+    return Panoptic(np.stack([ids[frame] for frame in owner]), segments)
 
 
 def _share_out(
-    embeddings: Tensor, features: Tensor, scores: Tensor, sizes: Sizes
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Every pixel's owner (T, H, W), every query's own area (Q,), and where owners are sure."""
-    shape = (features.shape[0], *sizes.original)
-    best = features.new_full(shape, -1.0)
-    owner = torch.zeros(shape, dtype=torch.int64, device=features.device)
-    inside = torch.zeros(shape, dtype=torch.bool, device=features.device)
-    areas = []
-    for queries, logits in make_pixels(embeddings, features, sizes):
-        probability = logits.sigmoid()
-        on = probability >= 0.5
-        areas.append(on.flatten(1).sum(1))
-        top, index = (probability * scores[queries, None, None, None]).max(0)
-        better = top > best
-        best = torch.where(better, top, best)
-        owner = torch.where(better, index + queries.start, owner)
-        inside = torch.where(better, on.gather(0, index[None])[0], inside)
-    own_area = torch.cat(areas) if areas else owner.new_zeros(0)
-    return owner, own_area, inside
+    prediction: Prediction, queries: Tensor, scores: Tensor, sizes: Sizes
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Every pixel's sure owner (T, H, W), a position in `queries` or their number for nobody.
+
+    And the pixels (Q,) that every query was assigned, has in its own mask, and has in both.
+    """
+    count = queries.shape[0]
+    frames = prediction.mask_features.shape[1]
+    owner = np.full((frames, *sizes.original), count, np.int16)
+    assigned, own, final = queries.new_zeros(3, count)
+    for strip in cut(prediction, sizes, queries=queries) if count else ():
+        for tile in strip.tiles():
+            low, high = tile.bounds()
+            hidden = scores * high < (scores * low).max() - SLACK
+            some = (~hidden | (high > 0.5 - SLACK)).nonzero()[:, 0]
+            probability = tile.logits(some).sigmoid_()
+            on = probability >= 0.5
+            own[some] += on.sum((1, 2))
+            index = first_largest(probability.mul_(scores[some, None, None]))
+            sure = on.gather(0, index[None])[0]
+            index = some[index]
+            assigned += torch.bincount(index.flatten(), minlength=count)
+            final += torch.bincount(index[sure], minlength=count)
+            place = strip.frame, tile.rows.picture, tile.columns.picture
+            owner[place] = index.masked_fill_(~sure, count).cpu().numpy()
+    return owner, assigned.cpu().numpy(), own.cpu().numpy(), final.cpu().numpy()

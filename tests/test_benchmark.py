@@ -87,6 +87,16 @@ def test_gflop_counts_deformable_sampling_by_either_kernel(kernel: Callable) -> 
     assert found == pytest.approx(8 * 8 * samples / 1e9)
 
 
+def test_gflop_counts_attention() -> None:
+    class Attention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    flop = 2 * (2 * 4) * 7 * 7 * (16 + 16)
+    found = count_gflop(Attention(), torch.rand(2, 4, 7, 16))
+    assert found == pytest.approx(flop / 1e9)
+
+
 def test_gflop_grows_with_the_pixels(predictor: Predictor) -> None:
     small, large = (
         count_gflop(predictor.model, torch.zeros(1, 3, side, side)) for side in (64, 128)

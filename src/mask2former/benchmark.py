@@ -195,7 +195,12 @@ def count_gflop(network: nn.Module, images: Tensor) -> float:
     Products of matrices, convolutions and attention, as PyTorch counts them, and deformable
     sampling: four corners for each value read. Work that goes element by element is left out.
     """
-    formulas: dict[Any, Callable[..., int]] = {torch.ops.aten.grid_sampler_2d: _grid_sampler_flop}
+    aten = torch.ops.aten
+    formulas: dict[Any, Callable[..., int]] = {
+        aten.grid_sampler_2d: _grid_sampler_flop,
+        # The one kind of attention that the counter does not know.
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
+    }
     if hasattr(torch.ops.mask2former, "sample_pyramid"):
         formulas[torch.ops.mask2former.sample_pyramid] = _sample_pyramid_flop
     counter = FlopCounterMode(display=False, custom_mapping=formulas)
@@ -203,6 +208,12 @@ def count_gflop(network: nn.Module, images: Tensor) -> float:
     with counter, torch.enable_grad():
         network(images)
     return counter.get_total_flops() / 1e9
+
+
+def _attention_flop(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
+) -> int:
+    return 2 * int(np.prod(query[:-1])) * key[-2] * (key[-1] + value[-1])
 
 
 def _sample_pyramid_flop(

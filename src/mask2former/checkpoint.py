@@ -12,14 +12,13 @@ from torch import Tensor
 from mask2former.build import build_model
 from mask2former.card import ModelCard, card_from_json, card_to_json
 from mask2former.convert.foreign import read_foreign
-from mask2former.convert.hub_folder import is_hub_folder
+from mask2former.convert.hub_folder import CONFIG_FILE, is_hub_folder
 from mask2former.convert.read import read_tensors
 from mask2former.faults import naming, shorten
 from mask2former.files import read_json, to_json
 from mask2former.model.mask2former import Mask2Former
 from mask2former.writing import replace_file, replace_text
 
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 logger = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from mask2former.benchmark import (
     sample_picture,
     usual_size,
 )
+from mask2former.cli.words import as_size
 from mask2former.engine.predict import Predictor
 from mask2former.machine import Timing
 from mask2former.model.deformable_attention import sample_pyramid, sample_pyramid_with_grid
@@ -125,7 +126,7 @@ def test_usual_size_is_what_the_model_was_made_for(predictor: Predictor) -> None
 @pytest.mark.parametrize("text", ["512", "0x64", "512x", "axb", "-1x5", "1x2x3"])
 def test_sizes_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write height x width in pixels"):
-        cli.as_size(text)
+        as_size(text)
 
 
 def test_command_prints_json(capsys: pytest.CaptureFixture, monkeypatch, measured) -> None:

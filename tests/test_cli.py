@@ -17,14 +17,16 @@ from mask2former import __version__, cli
 from mask2former.build import build_model
 from mask2former.categories import Categories
 from mask2former.checkpoint import ModelCard, save_model
+from mask2former.cli.evaluate import measure_tasks, print_report
+from mask2former.cli.words import as_settings
 from mask2former.config import Data, load_config, override_config
+from mask2former.config.recipes import recipe_names
 from mask2former.data import Dataset, Shapes
 from mask2former.engine import train as training
 from mask2former.engine.evaluate import Report
 from mask2former.engine.predict import Predictor, load
 from mask2former.published import find_published
 from mask2former.published.protocol import Protocol
-from mask2former.recipe_tree import recipe_names
 
 COMMANDS = ("predict", "train", "evaluate", "models", "recipes")
 
@@ -291,7 +293,7 @@ def test_all_figures_of_pq_are_printed_whole(capsys: pytest.CaptureFixture[str])
     qualities = [name + part for part in ("", "_things", "_stuff") for name in ("PQ", "SQ", "RQ")]
     summary = {name: 0.12345 + place for place, name in enumerate(qualities)}
     rows = [{"name": f"a class with a long name {i}", **summary} for i in range(2)]
-    cli.print_report(Report(summary, rows, "a rule " * 30, 1, 0.0))
+    print_report(Report(summary, rows, "a rule " * 30, 1, 0.0))
     out = capsys.readouterr().out
     for place, name in enumerate(qualities):
         assert re.search(rf"│ {name} +│ {place}\.12\d\d │\n", out)
@@ -423,7 +425,7 @@ def test_published_figure_of_other_annotations_is_told(
     )
     predictor.card = replace(predictor.card, config=config)
     monkeypatch.setattr("mask2former.build.build_split", lambda *_: Shapes(1))
-    cli.measure_tasks(predictor, ["instance"], "val", Protocol(row, config.test, (row,)))
+    measure_tasks(predictor, ["instance"], "val", Protocol(row, config.test, (row,)))
     said = capsys.readouterr().out
     assert "published: AP 41.7 percent (against the instance annotations, not these)" in said
 
@@ -434,11 +436,11 @@ def test_data_folder_may_have_any_name(
 ) -> None:
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    settings = cli.as_settings([name, "data.first=3"])
+    settings = as_settings([name, "data.first=3"])
     data = override_config(load_config("nuclei"), settings).data
     assert (data.root, data.first) == (Path(name), 3)
 
 
 def test_setting_may_be_longer_than_the_name_of_a_file() -> None:
     setting = f"data.classes={'a' * 5000}"
-    assert cli.as_settings([setting]) == [setting]
+    assert as_settings([setting]) == [setting]

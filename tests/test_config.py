@@ -19,7 +19,7 @@ from mask2former.config import (
     override_config,
     parse_config,
 )
-from mask2former.recipe_tree import recipe_names
+from mask2former.config.recipes import recipe_names
 
 
 def write(folder: Path, name: str, text: str) -> str:

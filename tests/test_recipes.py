@@ -17,10 +17,10 @@ from mask2former.config import (
     Train,
     load_config,
 )
+from mask2former.config.recipes import recipe_names
 from mask2former.data import Shapes
 from mask2former.engine.optimizer import learning_rate_factor
 from mask2former.published import Published, published_models
-from mask2former.recipe_tree import recipe_names
 
 ROWS = published_models()
 

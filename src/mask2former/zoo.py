@@ -15,9 +15,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from mask2former.categories import Categories
 from mask2former.checkpoint import CONFIG_FILE, load_card
 from mask2former.config import Task
+from mask2former.config.recipes import nearest
 from mask2former.published import Published, find_published, published_models
 from mask2former.published.download import download
-from mask2former.recipe_tree import nearest
 
 FOLDER_VARIABLE = "MASK2FORMER_MODELS"
 HUB_FILES = ("*.json", "README.md", "*.safetensors")

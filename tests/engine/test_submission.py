@@ -17,6 +17,7 @@ from mask2former import cli, rle
 from mask2former.build import build_model
 from mask2former.categories import Categories, Category
 from mask2former.checkpoint import ModelCard, save_model
+from mask2former.cli.evaluate import submit
 from mask2former.config import Config
 from mask2former.data import YouTubeVIS
 from mask2former.engine.predict import Predictor
@@ -120,6 +121,6 @@ def test_command_takes_the_first_videos_alone(predictor: Predictor, data: Path) 
     config = predictor.card.config
     first = config.data.model_copy(update={"first": 1})
     predictor.card = replace(predictor.card, config=config.model_copy(update={"data": first}))
-    assert cli.submit(predictor, "val", data / "sent.json")
+    assert submit(predictor, "val", data / "sent.json")
     entries = json.loads((data / "sent.json").read_text())
     assert {entry["video_id"] for entry in entries} == {12}

@@ -6,6 +6,7 @@ from PIL import Image
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from mask2former.config.recipes import backbone_presets
 from mask2former.model import backbone as room
 from mask2former.model.backbone import (
     TimmBackbone,
@@ -14,7 +15,6 @@ from mask2former.model.backbone import (
     official_names,
 )
 from mask2former.model.swin import Swin, load_imagenet_tensors
-from mask2former.recipe_tree import backbone_presets
 
 
 def randomise_statistics(model: nn.Module) -> None:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from mask2former.build import build_model
 from mask2former.config import load_config, parse_config
+from mask2former.config.recipes import recipe_names
 from mask2former.model.mask2former import Mask2Former
-from mask2former.recipe_tree import recipe_names
 from mask2former.structures import PixelFeatures, Prediction
 
 TINY = {

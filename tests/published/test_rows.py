@@ -7,6 +7,7 @@ import pytest
 
 from mask2former.categories import Categories
 from mask2former.config import load_config
+from mask2former.config.recipes import recipe_names
 from mask2former.published import (
     UNKNOWN_LICENCE,
     Published,
@@ -15,7 +16,6 @@ from mask2former.published import (
     published_at,
     published_models,
 )
-from mask2former.recipe_tree import recipe_names
 
 ROWS = published_models()
 

@@ -12,6 +12,7 @@ from mask2former import config as c
 from mask2former.card import ModelCard
 from mask2former.categories import Categories
 from mask2former.checkpoint import load_model
+from mask2former.config.recipes import nearest
 from mask2former.model.backbone import (
     TimmBackbone,
     load_lite0_package,
@@ -21,7 +22,6 @@ from mask2former.model.backbone import (
 from mask2former.model.backbone import load_weights as load_timm_weights
 from mask2former.model.mask2former import Mask2Former
 from mask2former.model.swin import Swin, load_imagenet
-from mask2former.recipe_tree import nearest
 from mask2former.zoo import find_model
 
 CLASS_HEAD = ("transformer_decoder.class_head.weight", "transformer_decoder.class_head.bias")

@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, Tag, ValidationError
 
+from mask2former.config.recipes import nearest
 from mask2former.faults import excerpt
-from mask2former.recipe_tree import nearest
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> str:

@@ -1,0 +1,65 @@
+"""The `mask2former` command."""
+
+from __future__ import annotations
+
+import sys
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from mask2former import __version__
+from mask2former.cli.evaluate import evaluate
+from mask2former.cli.machine import benchmark, doctor
+from mask2former.cli.models import convert, models, recipes
+from mask2former.cli.predict import predict
+from mask2former.cli.train import train
+from mask2former.cli.words import complain
+from mask2former.faults import explain
+
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C stopped, as shells have it."""
+
+app = typer.Typer(
+    help="Segment images with the Masked-attention Mask Transformer.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (predict, train, evaluate, convert, models, recipes, doctor, benchmark):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run a command; a fault of usage or data is one sentence and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            complain("stopped; what is written is whole, and a training can go on with --resume")
+        raise
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        complain(sentence)
+        sys.exit(2)
+
+
+def print_version(wanted: bool) -> None:
+    """Answer `--version`, and nothing else."""
+    if wanted:
+        print(f"mask2former {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="tell and exit")
+    ] = False,
+) -> None:
+    """Hold the options of the bare command; the text of its help stands above."""

@@ -1,0 +1,53 @@
+"""`mask2former predict`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mask2former.cli.words import Device, TaskName, as_task, complain
+
+
+def predict(
+    source: Annotated[list[str], typer.Argument(help="pictures, folders, globs or videos")],
+    model: Annotated[str, typer.Option(help="bundled name, model folder or Hub id")],
+    task: TaskName = None,
+    threshold: Annotated[float | None, typer.Option(help="the score a region needs")] = None,
+    output: Annotated[Path, typer.Option(help="where the results go")] = Path("predictions"),
+    save: Annotated[
+        str, typer.Option(help="overlay, coco, panoptic, labels, tracks; all that fit")
+    ] = "",
+    device: Device = "auto",
+) -> None:
+    """Segment pictures or videos: overlays to look at, and COCO or PNG files to work with."""
+    from mask2former.engine.predict import load
+    from mask2former.engine.predict_files import Session, find_pictures
+
+    start = time.perf_counter()
+    files = find_pictures(source, output=output)
+    predictor = load(model, device)
+    wanted = as_task(task) or predictor.task
+    if threshold is not None and wanted == "semantic":
+        raise ValueError("--threshold: a semantic map gives every pixel a class; leave it out")
+    session = Session(
+        predictor,
+        wanted,
+        output,
+        threshold,
+        [name.strip() for name in save.split(",") if name.strip()],
+        complain=complain,
+    )
+    session.run(files)
+    failed = f", {session.failed} could not be read" if session.failed else ""
+    kind = "clips" if predictor.takes_clips else "pictures"
+    print(f"{session.done} {kind} in {time.perf_counter() - start:.1f} s{failed}")
+    for written in session.written:
+        print(f"saved: {written}")
+    print(f"model licence: {predictor.card.licence}")
+    print("next: `mask2former train RECIPE data.root=FOLDER` trains on your own pictures")
+    if session.failed:
+        sys.exit(2)

@@ -1,0 +1,53 @@
+"""`mask2former train`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mask2former.cli.words import Device, say
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="a bundled recipe or a .yaml file")],
+    settings: Annotated[list[str] | None, typer.Argument(help="key=value, dotted keys")] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--from", help="start from this model's weights")
+    ] = None,
+    reset_head: Annotated[
+        bool, typer.Option("--reset-head", help="with --from: begin with a fresh class head")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="the run folder")] = Path("run"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with the run in --output")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Train a recipe on your data; the run folder is a model folder."""
+    from mask2former.config import load_config, override_config
+    from mask2former.engine import state
+    from mask2former.engine.device import choose_device
+    from mask2former.engine.train import train as run
+    from mask2former.report.run_folder import format_seconds
+
+    start = time.perf_counter()
+    if resume:
+        config = override_config(state.load_config(output), settings or ())
+        say(f"going on with the settings stored in {output}, whatever {recipe} says")
+    else:
+        config = load_config(recipe, settings or ())
+    folder = run(
+        config,
+        output,
+        device=choose_device(device),
+        resume=resume,
+        start_from=start_from,
+        reset_head=reset_head,
+        say=say,
+    )
+    say(f"trained in {format_seconds(time.perf_counter() - start)}")
+    say(f"saved: {folder} (best model, last/ to resume from, results.png, samples/, train.log)")
+    say(f"next: `mask2former predict PICTURES --model {folder}`")

@@ -1,0 +1,127 @@
+"""The settings of the network."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, PositiveFloat, Tag, model_validator
+
+from mask2former.config.base import Count, Depth, Settings, kind_of
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class TimmBackbone(Settings):
+    """Any timm model with feature maps at strides 4, 8, 16 and 32."""
+
+    kind: Literal["timm"] = "timm"
+    name: str = "resnet50"
+    norm: Literal["frozen", "trainable"] = "frozen"
+    weights: str | None = Field(
+        None,
+        description="training starts from: a file of timm or torchvision weights, 'timm' (from its "
+        "cache or the Hub), or 'efficientnet-lite0-package'",
+    )
+
+
+class SwinBackbone(Settings):
+    """Swin as the published checkpoints have it; the defaults are Swin-T."""
+
+    kind: Literal["swin"] = "swin"
+    weights: str | None = Field(
+        None,
+        description="training starts from: an ImageNet file of the authors (.pth), or timm's of "
+        "the same weights (timm/swin_tiny_patch4_window7_224.ms_in1k, from its cache or the Hub)",
+    )
+    embed_dim: Count = 96
+    depths: tuple[Depth, Depth, Depth, Depth] = (2, 2, 6, 2)
+    heads: tuple[Count, Count, Count, Count] = (3, 6, 12, 24)
+    window: Count = 7
+    drop_path: float = Field(0.3, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_share_the_channels(self) -> Self:
+        for stage, heads in enumerate(self.heads):
+            if self.embed_dim * 2**stage % heads:
+                raise ValueError(
+                    f"embed_dim={self.embed_dim} gives {self.embed_dim * 2**stage} channels in "
+                    f"stage {stage + 1}, which cannot be divided among {heads} heads"
+                )
+        return self
+
+
+class MSDeformAttn(Settings):
+    """The paper's pixel decoder."""
+
+    kind: Literal["msdeformattn"] = "msdeformattn"
+    layers: Depth = 6
+    heads: Count = 8
+    points: Count = 4
+    feedforward: Count = 1024
+
+
+class FPN(Settings):
+    """The light pixel decoder of table 4e."""
+
+    kind: Literal["fpn"] = "fpn"
+
+
+class SampledQueries(Settings):
+    """One query for every `spacing` x `spacing` pixels of the network's input, read off there."""
+
+    spacing: float = Field(16.0, gt=0)
+
+
+Queries = Annotated[
+    Annotated[Literal["learnable", "zero"], Tag("word")] | Annotated[SampledQueries, Tag("branch")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "branch"),
+]
+
+
+class TransformerDecoder(Settings):
+    """The masked-attention decoder and the ablations of tables 4a, 4b, 4d and X."""
+
+    layers: int = Field(9, ge=0, le=2**8)
+    heads: Count = 8
+    feedforward: Count = 2048
+    dropout: float = Field(0.0, ge=0, lt=1)
+    num_queries: Count = Field(100, description="not of sampled ones: their spacing tells")
+    queries: Queries = "learnable"
+    levels: tuple[tuple[Literal[32, 16, 8], ...], ...] = ((32,), (16,), (8,))
+    order: tuple[Literal["cross", "self", "ffn"], ...] = ("cross", "self", "ffn")
+    attention: Literal["masked", "full"] = "masked"
+    position: Literal["2d", "3d", "pixels"] = "2d"
+
+    @model_validator(mode="after")
+    def _queries_are_counted_once(self) -> Self:
+        usual = type(self).model_fields["num_queries"].default  # what a stored tree holds
+        if isinstance(self.queries, SampledQueries) and self.num_queries != usual:
+            raise ValueError(
+                f"num_queries={self.num_queries} says nothing beside sampled queries, of which "
+                f"the spacing and the picture's size tell how many there are; leave it at {usual}"
+            )
+        return self
+
+
+Backbone = Annotated[
+    Annotated[TimmBackbone, Tag("timm")] | Annotated[SwinBackbone, Tag("swin")], kind_of("backbone")
+]
+PixelDecoder = Annotated[
+    Annotated[MSDeformAttn, Tag("msdeformattn")] | Annotated[FPN, Tag("fpn")],
+    kind_of("pixel_decoder"),
+]
+
+
+class Model(Settings):
+    """The network."""
+
+    dim: Count = 256
+    placed_masks: bool = Field(
+        default=False, description="masks know where their query stands: for many like objects"
+    )
+    backbone: Backbone = TimmBackbone()
+    pixel_decoder: PixelDecoder = MSDeformAttn()
+    transformer_decoder: TransformerDecoder = TransformerDecoder()
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[PositiveFloat, ...] = IMAGENET_STD

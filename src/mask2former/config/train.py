@@ -1,0 +1,74 @@
+"""The settings of the loss and of the training loop."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from mask2former.config.base import Settings, Share
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Loss(Settings):
+    """Matching and supervision (section 3.3; table 5)."""
+
+    class_weight: NonNegativeFloat = 2.0
+    mask_weight: NonNegativeFloat = 5.0
+    dice_weight: NonNegativeFloat = 5.0
+    no_object_weight: NonNegativeFloat = 0.1
+    mask_loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    match_on: Literal["points", "pixels"] = "points"
+    supervise_on: Literal["uncertain_points", "random_points", "pixels"] = "uncertain_points"
+    num_points: int = Field(12544, ge=1)
+    supervise_queries: bool = True
+
+
+class Schedule(Settings):
+    """How the learning rate falls."""
+
+    kind: Literal["step", "poly", "cosine"] = "poly"
+    power: NonNegativeFloat = 0.9
+    # The official 327,778 and 355,092 of COCO's 368,750 steps (8/9 and 26/27, rounded there).
+    milestones: tuple[Share, ...] = (327_778 / 368_750, 355_092 / 368_750)
+    factor: NonNegativeFloat = 0.1
+    warmup: NonNegativeInt = 0
+
+
+class Train(Settings):
+    """The loop."""
+
+    steps: int = Field(368_750, ge=1)
+    batch_size: int = Field(16, ge=1, description="pictures per optimiser step, over all processes")
+    accumulation: int = Field(1, ge=1, description="micro-batches the batch is cut into")
+    sharded: bool = Field(
+        default=False,
+        description="processes share weights and optimiser state out (FSDP) instead of copying",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute blocks again in the backward pass: less memory, slower"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="what keeps its weights, by dotted names: backbone, pixel_decoder.layers.0"
+    )
+    learning_rate: NonNegativeFloat = 1e-4
+    backbone_factor: NonNegativeFloat = 0.1
+    weight_decay: NonNegativeFloat = 0.05
+    clip: float | None = Field(0.01, gt=0, description="largest norm of a gradient; null: any")
+    schedule: Schedule = Schedule()
+    precision: Precision = "fp32"
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="measure and keep a moving average of the weights, as 0.999"
+    )
+    seed: NonNegativeInt = 0
+    evaluate_every: int = Field(5000, ge=1)
+    best_by: str | None = Field(None, description="the figure that tells the best model: AP50, ...")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many evaluations without a better model"
+    )
+    save_every: int = Field(1000, ge=1)
+    log_every: int = Field(20, ge=1)
+    threads: PositiveInt | None = Field(
+        None, description="CPU threads of the network; None: all cores"
+    )

@@ -59,12 +59,12 @@ def draw_instances(
     others = DETECTIONS - len(near)
     masks = np.concatenate([near, draw_ellipses(random, others)])
     guesses = np.concatenate([np.tile(labels, NEAR), random.integers(0, things, others)])
-    bits = np.packbits(masks.reshape(DETECTIONS, -1), axis=1)
     objects = [
         TrueInstance(rle.encode(mask), int(label), float(mask.sum()), is_crowd=False)
         for mask, label in zip(true, labels, strict=True)
     ]
-    return Instances(bits, guesses, np.zeros(DETECTIONS, np.float32), (1, *SIZE)), objects
+    scores = np.zeros(DETECTIONS, np.float32)
+    return Instances.of_masks(masks[:, None], guesses, scores), objects
 
 
 def draw_ellipses(random: np.random.Generator, count: int) -> np.ndarray:

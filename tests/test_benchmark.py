@@ -77,11 +77,12 @@ def test_gflop_of_known_layers() -> None:
 @pytest.mark.parametrize("kernel", [sample_pyramid, sample_pyramid_with_grid])
 def test_gflop_counts_deformable_sampling_by_either_kernel(kernel: Callable) -> None:
     shapes = [(4, 6), (2, 3)]
-    locations, weights = torch.rand(1, 5, 2, 2, 3, 2), torch.rand(1, 5, 2, 2, 3)
+    reference = torch.rand(5, 2)
+    offsets, logits = torch.randn(1, 5, 2, 2, 3, 2), torch.randn(1, 5, 2, 2, 3)
 
     class Sampling(nn.Module):
         def forward(self, value: torch.Tensor) -> torch.Tensor:
-            return kernel(value, shapes, locations, weights)
+            return kernel(value, shapes, reference, offsets, logits)
 
     samples = 5 * 2 * 2 * 3
     found = count_gflop(Sampling(), torch.rand(1, 30, 2, 8))
@@ -116,7 +117,7 @@ def test_post_processing_alone_gives_what_predict_gives(predictor: Predictor) ->
     shown, picture = at_size(predictor, (64, 64)), sample_picture((64, 64))
     seen, whole = having_seen(shown, picture), shown.segment(picture, "instance")
     again = seen.segment(picture, "instance")
-    np.testing.assert_array_equal(again.bits, whole.bits)
+    np.testing.assert_array_equal(again.masks, whole.masks)
 
 
 def test_usual_size_is_what_the_model_was_made_for(predictor: Predictor) -> None:

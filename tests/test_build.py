@@ -306,3 +306,13 @@ def test_incomplete_data_settings_say_what_to_set(
     config = load_config("tiny/camvid", [f"data.root={root}", *overrides])
     with pytest.raises(ValueError, match=sentence):
         build_splits(config.data, "semantic")
+
+
+def test_class_weights_are_by_name_and_others_weigh_one() -> None:
+    categories = Categories.from_json([{"id": 3, "name": "cat"}, {"id": 1, "name": "dog"}])
+    weights = build_criterion(Loss(class_weights={"dog": 2.5}), categories).object_weights
+    assert weights is not None
+    assert weights.tolist() == [1.0, 2.5]
+    assert build_criterion(Loss(), categories).object_weights is None
+    with pytest.raises(ValueError, match=r"class_weights: no class is called 'dgo'; did you mean"):
+        build_criterion(Loss(class_weights={"dgo": 2.0}), categories)

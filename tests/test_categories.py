@@ -84,6 +84,7 @@ def test_other_classes_are_refused(other: list[Category]) -> None:
         ("mapillary_vistas", 65, 37),
         ("youtubevis_2019", 40, 40),
         ("youtubevis_2021", 40, 40),
+        ("voc", 21, 20),
     ],
 )
 def test_bundled_list_has_the_published_count(name: str, count: int, things: int | None) -> None:

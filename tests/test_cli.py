@@ -239,6 +239,39 @@ def test_predict_takes_another_task(
     assert all((out / file).is_file() for file in files)
 
 
+@pytest.mark.parametrize(
+    ("task", "formats", "files"),
+    [
+        (
+            "instance",
+            "coco,coco_polygons,yolo,labelme,geojson,csv,masks",
+            ["coco.json", "yolo/data.yaml", "yolo/labels/shapes.txt", "labelme/shapes.json"],
+        ),
+        ("panoptic", "panoptic, csv,geojson", ["panoptic/shapes.png", "objects.csv"]),
+        ("semantic", "labels,labelme", ["labels/shapes.png", "labelme/shapes.json"]),
+    ],
+)
+def test_predict_saves_many_formats_at_once(
+    task: str,
+    formats: str,
+    files: list[str],
+    command: Command,
+    model: Path,
+    picture: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("predict", picture, "--model", model, "--task", task, "--save", formats)
+    said = command(*arguments, "--output", out)
+    assert (said.status, said.err) == (0, "")
+    assert all((out / file).is_file() for file in files)
+    assert not (out / "overlay").exists()
+    saved = [line for line in said.out.splitlines() if line.startswith("saved: ")]
+    assert {Path(line.removeprefix("saved: ")) for line in saved} == set(out.iterdir())
+    again = command(*arguments, "--output", out)  # its own results are no pictures
+    assert again.status == 0
+
+
 def test_predict_goes_on_after_a_broken_picture_with_status_2(
     command: Command, model: Path, picture: Path
 ) -> None:
@@ -264,6 +297,18 @@ def test_evaluate_prints_and_writes_the_figures(
     assert f"{figures['summary']['AP']:.4f}" in said.out
     assert [row["name"] for row in figures["per_class"]] == ["circle", "square", "triangle"]
     assert f"saved: {path}" in said.out
+
+
+def test_evaluate_writes_a_report(command: Command, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    said = command("evaluate", model, "data.first=3", "--report", folder)
+    assert (said.status, said.err) == (0, "")
+    assert f"saved: {folder}/report.html" in said.out
+    assert "counts: " in said.out
+    assert len(list((folder / "worst").iterdir())) == 3
+    document = json.loads((folder / "evaluation.json").read_text())
+    assert document["model"] == str(model)
+    assert (folder / "classes.csv").read_text().startswith("name,")
 
 
 def test_evaluate_opens_the_wanted_split_alone(
@@ -425,7 +470,8 @@ def test_published_figure_of_other_annotations_is_told(
     )
     predictor.card = replace(predictor.card, config=config)
     monkeypatch.setattr("mask2former.build.build_split", lambda *_: Shapes(1))
-    measure_tasks(predictor, ["instance"], "val", Protocol(row, config.test, (row,)))
+    protocol = Protocol(row, config.test, (row,))
+    measure_tasks(predictor, ["instance"], "val", protocol, None, "r50")
     said = capsys.readouterr().out
     assert "published: AP 41.7 percent (against the instance annotations, not these)" in said
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image
 
 from mask2former.categories import Categories, Category
-from mask2former.data import CocoInstances, CocoPanoptic
 from mask2former.files import (
     read_image,
     read_json,
@@ -18,12 +16,9 @@ from mask2former.files import (
     replace_file,
     to_json,
     with_nan,
-    write_coco,
     write_label_map,
-    write_panoptic,
 )
-from mask2former.rle import decode
-from mask2former.structures import IGNORE, Instances, Panoptic, Segment
+from mask2former.structures import IGNORE
 
 CATEGORIES = Categories(
     [Category(5, "cat", (200, 0, 0)), Category(9, "grass", (0, 200, 0), is_thing=False)]
@@ -100,73 +95,6 @@ def test_label_map_is_as_deep_as_its_labels(tmp_path: Path, largest: int, void: 
     path = tmp_path / "maps" / "a.png"
     write_label_map(path, np.array([[0, largest, IGNORE]], np.int16))
     assert read_label_map(path).tolist() == [[0, 254 if void == 255 else largest, void]]
-
-
-def test_written_panoptic_is_read_again(tmp_path: Path) -> None:
-    ids = np.zeros((1, 6, 8), np.int32)
-    ids[0, :3], ids[0, 4:, 2:5] = 1, 70_000
-    segments = [Segment(1, 1, 0.9, 24, False), Segment(70_000, 0, 0.8, 6, True)]
-    (tmp_path / "town").mkdir()
-    Image.new("RGB", (8, 6)).save(tmp_path / "town" / "a.jpg")
-    path = write_panoptic(tmp_path / "out", [("town/a.jpg", Panoptic(ids, segments))], CATEGORIES)
-    dataset = CocoPanoptic(tmp_path, path)
-    truth = dataset.truth(0)
-    assert dataset.categories == CATEGORIES
-    assert truth.panoptic is not None
-    assert (truth.panoptic == ids[0]).all()
-    assert [(s.id, s.label, s.area) for s in truth.segments] == [(1, 1, 24), (70_000, 0, 6)]
-    [entry] = json.loads(path.read_text())["annotations"]
-    assert [s["score"] for s in entry["segments_info"]] == [0.9, 0.8]
-    assert [s["bbox"] for s in entry["segments_info"]] == [[0, 0, 8, 3], [2, 4, 3, 2]]
-
-
-def test_pictures_that_share_a_label_file_are_refused(tmp_path: Path) -> None:
-    empty = Panoptic(np.zeros((1, 2, 2), np.int32), [])
-    with pytest.raises(ValueError, match=r"a\.png: two pictures would share"):
-        write_panoptic(tmp_path, [("a.jpg", empty), ("a.png", empty)], CATEGORIES)
-
-
-def instances(masks: np.ndarray) -> Instances:
-    bits = np.packbits(masks.reshape(masks.shape[0], math.prod(masks.shape[1:])), axis=1)
-    scores = np.linspace(0.9, 0.5, masks.shape[0], dtype=np.float32)
-    return Instances(bits, np.zeros(masks.shape[0], np.int64), scores, masks.shape[1:])
-
-
-def test_written_instances_are_read_again(tmp_path: Path) -> None:
-    masks = np.zeros((2, 1, 6, 8), bool)
-    masks[0, 0, 1:4, 2:6] = masks[1, 0, 3:, 5:] = True
-    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
-    Image.new("RGB", (8, 6)).save(tmp_path / "b.png")
-    records = [("a.png", instances(masks)), ("b.png", instances(masks[:0]))]
-    path = write_coco(tmp_path / "out" / "found.json", records, CATEGORIES)
-    dataset = CocoInstances(tmp_path, path)
-    found = dataset.truth(0).instances or []
-    assert [decode(o.rle).tolist() for o in found] == masks[:, 0].tolist()
-    assert [o.area for o in found] == [12, 9]
-    assert dataset.truth(1).instances == []
-    first = json.loads(path.read_text())["annotations"][0]
-    assert first["bbox"] == [2, 1, 4, 3]
-    assert (first["id"], first["category_id"], round(first["score"], 4)) == (1, 5, 0.9)
-
-
-def test_clip_is_no_coco_picture(tmp_path: Path) -> None:
-    records = [("clip", instances(np.ones((1, 2, 4, 4), bool)))]
-    with pytest.raises(ValueError, match="clip: COCO files hold single pictures"):
-        write_coco(tmp_path / "found.json", records, CATEGORIES)
-
-
-@pytest.mark.parametrize("write", [write_coco, write_panoptic])
-def test_broken_off_writing_leaves_the_old_results(
-    tmp_path: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "found.json" if write is write_coco else tmp_path
-    path = write(target, [], CATEGORIES)
-    before = path.read_bytes()
-    monkeypatch.setattr("mask2former.files.to_json", lambda document: "{}")
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
-    with pytest.raises(OSError, match="killed"):
-        write(target, [], CATEGORIES)
-    assert path.read_bytes() == before
 
 
 def test_what_is_no_number_becomes_null_and_nan_again() -> None:

@@ -1,8 +1,7 @@
-"""Clips in, tracks out: frames in the order of time, files that our own reader opens."""
+"""Clips: frames in the order of time, whatever holds them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,20 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mask2former import rle
-from mask2former.categories import Categories
-from mask2former.data import YouTubeVIS
 from mask2former.frames import (
     by_number,
     is_video,
     read_clip,
     read_video,
     stack_frames,
-    write_tracks,
 )
-from mask2former.structures import Instances
-
-TWO = Categories.from_json([{"id": 4, "name": "cat"}, {"id": 8, "name": "dog"}])
 
 
 def moving_bar(frames: int = 5) -> np.ndarray:
@@ -134,32 +126,3 @@ def test_broken_video_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     with pytest.raises(ValueError, match=r"broken\.mp4: the video cannot be read"):
         next(read_video(tmp_path / "broken.mp4"))
-
-
-def test_tracks_are_read_back(tmp_path: Path) -> None:
-    names = [[f"first/{t}.png" for t in range(3)], ["second/0.png"]]
-    for name in (*names[0], *names[1]):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (7, 5)).save(tmp_path / name)
-    masks = np.random.default_rng(0).random((2, 3, 5, 7)) > 0.5
-    masks[1, 1] = False
-    found = Instances(
-        np.packbits(masks.reshape(2, -1), axis=1),
-        np.array([1, 0]),
-        np.array([0.9, 0.4], np.float32),
-        (3, 5, 7),
-    )
-    nothing = Instances(np.zeros((0, 5), np.uint8), np.zeros(0, int), np.zeros(0), (1, 5, 7))
-    records = zip(names, (found, nothing), strict=True)
-    path = write_tracks(tmp_path / "out" / "tracks.json", records, TWO)
-    again = YouTubeVIS(tmp_path, path)
-    assert again.categories == TWO
-    tracks = again.truth(0).instances or []
-    assert [track.label for track in tracks] == [1, 0]
-    for track, mask in zip(tracks, masks, strict=True):
-        assert np.array_equal(rle.decode(track.rle), rle.side_by_side(mask))
-    assert again.truth(1).instances == []
-    stored = json.loads(path.read_text())["annotations"]
-    assert [entry["score"] for entry in stored] == pytest.approx([0.9, 0.4])
-    assert stored[1]["segmentations"][1] is None
-    assert [entry["category_id"] for entry in stored] == [8, 4]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from pathlib import Path
 
@@ -26,10 +25,8 @@ CATEGORIES = Categories(
 def instances(masks: np.ndarray, scores: list[float] | None = None) -> Instances:
     """Masks (N, T, H, W) of cats as a result."""
     count = masks.shape[0]
-    bits = np.packbits(masks.reshape(count, math.prod(masks.shape[1:])), axis=1)
-    size = (masks.shape[1], masks.shape[2], masks.shape[3])
     sure = np.array(scores or [0.9] * count, np.float32)
-    return Instances(bits, np.zeros(count, np.int64), sure, size)
+    return Instances.of_masks(masks, np.zeros(count, np.int64), sure)
 
 
 def grey(height: int, width: int) -> np.ndarray:

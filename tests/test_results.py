@@ -1,6 +1,8 @@
 """Results: shapes people expect, filters, exports that decode to the masks, pictures."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,9 +24,8 @@ IDS = np.repeat([[0, 1, 2]], HEIGHT, axis=0).repeat([5, 6, 6], axis=1).astype(np
 
 @pytest.fixture
 def found() -> InstanceResult:
-    bits = np.packbits(MASKS.reshape(3, -1), axis=1)
     scores = np.array([0.9, 0.6, 0.3], np.float32)
-    plain = Instances(bits, np.array([1, 0, 1]), scores, (1, HEIGHT, WIDTH))
+    plain = Instances.of_masks(MASKS, np.array([1, 0, 1]), scores)
     result = wrap(IMAGE, "a.png", CATEGORIES, plain)
     assert isinstance(result, InstanceResult)
     return result
@@ -53,7 +54,7 @@ def test_instances_are_squeezed_to_pictures(found: InstanceResult) -> None:
 
 
 def test_clips_keep_their_frames() -> None:
-    plain = Instances(np.zeros((2, 8), np.uint8), np.zeros(2, int), np.ones(2), (4, 4, 4))
+    plain = Instances.of_masks(np.zeros((2, 4, 4, 4), bool), np.zeros(2, int), np.ones(2))
     result = wrap(np.zeros((4, 4, 3), np.uint8), "clip", CATEGORIES, plain)
     assert isinstance(result, InstanceResult)
     assert result.masks.shape == (2, 4, 4, 4)
@@ -109,8 +110,8 @@ def test_summaries_count_and_measure(
 
 def test_long_summary_is_cut() -> None:
     many = Categories.from_json([{"id": i, "name": f"c{i}"} for i in range(9)])
-    bits = np.zeros((9, 2), np.uint8)
-    plain = Instances(bits, np.arange(9), np.ones(9, np.float32), (1, 4, 4))
+    masks = np.zeros((9, 1, 4, 4), bool)
+    plain = Instances.of_masks(masks, np.arange(9), np.ones(9, np.float32))
     summary = wrap(np.zeros((4, 4, 3), np.uint8), "a", many, plain).summary()
     assert summary == "1 c0, 1 c1, 1 c2, 1 c3, 1 c4, 1 c5, +3 more"
 
@@ -134,3 +135,47 @@ def test_label_map_is_saved_bare(tmp_path: Path, semantic: SemanticResult) -> No
 def test_unknown_ending_is_refused(tmp_path: Path, found: InstanceResult) -> None:
     with pytest.raises(ValueError, match="unknown file extension"):
         found.save(tmp_path / "out.pictur")
+
+
+def test_geojson_labelme_and_yolo_speak_of_the_same_regions(found: InstanceResult) -> None:
+    features = found.to_geojson()["features"]
+    assert [each["properties"]["class"] for each in features] == ["dog", "cat", "dog"]
+    assert [each["properties"]["area"] for each in features] == MASKS.sum(axis=(1, 2, 3)).tolist()
+    labelme = found.to_labelme()
+    assert labelme["imagePath"] == "a.png"
+    assert {shape["label"] for shape in labelme["shapes"]} == {"dog", "cat"}
+    assert [line.split()[0] for line in found.to_yolo().splitlines()] == ["1", "0", "1"]
+
+
+def test_missing_supervision_is_one_sentence(
+    found: InstanceResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ValueError, match="needs the package supervision; `pip install"):
+        found.to_supervision()
+
+
+@pytest.mark.parametrize("kind", ["found", "panoptic", "semantic"])
+def test_supervision_is_handed_what_it_takes(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in takes the arguments of `supervision.Detections`."""
+    result = request.getfixturevalue(kind)
+    stand_in = SimpleNamespace(Detections=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "supervision", stand_in)  # pyrefly: ignore[bad-argument-type]
+    given = result.to_supervision()
+    number = len(given.class_id)
+    assert number == {"found": 3, "panoptic": 2, "semantic": 3}[kind]
+    assert given.mask.shape == (number, HEIGHT, WIDTH)
+    assert given.mask.dtype == bool
+    assert given.xyxy.shape == (number, 4)
+    for mask, (left, top, right, bottom) in zip(given.mask, given.xyxy, strict=True):
+        rows, columns = np.nonzero(mask)
+        assert (left, top) == (columns.min(), rows.min())
+        assert (right, bottom) == (columns.max() + 1, rows.max() + 1)
+    names = [CATEGORIES.names[label] for label in given.class_id]
+    assert given.data["class_name"].tolist() == names
+    if kind == "semantic":
+        assert given.confidence is None
+    else:
+        assert given.confidence.shape == (number,)

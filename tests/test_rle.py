@@ -111,3 +111,22 @@ def test_from_annotation_agrees_with_pycocotools_on_coco(shared_data):
         encoded = rle.from_annotation(segmentation, *size)
         assert encoded["counts"].encode() == expected["counts"]
         assert rle.encode(rle.decode(encoded)) == encoded
+
+
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (2, 3), (4, 6)])
+def test_part_is_encoded_as_the_whole_picture(top: int, left: int) -> None:
+    part = np.random.default_rng(top).random((3, 4)) > 0.4
+    whole = np.zeros((7, 10), bool)
+    whole[top : top + 3, left : left + 4] = part
+    assert rle.encode_part(part, top, left, 7, 10) == rle.encode(whole)
+
+
+def test_overlaps_and_shares_are_those_of_the_pixels() -> None:
+    masks = np.random.default_rng(0).random((5, 9, 11)) > 0.5
+    first, second = [[rle.encode(mask) for mask in some] for some in (masks[:2], masks[2:])]
+    shared = (masks[:2, None] & masks[2:]).sum(axis=(2, 3))
+    either = (masks[:2, None] | masks[2:]).sum(axis=(2, 3))
+    np.testing.assert_allclose(rle.overlaps(first, second), shared / either)
+    np.testing.assert_allclose(rle.shares(first, second), shared / masks[2:].sum(axis=(1, 2)))
+    assert rle.overlaps([], second).shape == (0, 3)
+    assert rle.shares(first, []).shape == (2, 0)

@@ -1,15 +1,15 @@
 """The plain types: masks multiply out, packed masks unpack, selections keep their order."""
 
 import numpy as np
+import pytest
 import torch
 
-from mask2former.structures import Batch, Instances, Prediction, Targets
+from mask2former.structures import Batch, BoxedMask, Instances, Prediction, Targets
 
 
 def pack(masks: np.ndarray) -> Instances:
     count = masks.shape[0]
-    bits = np.packbits(masks.reshape(count, np.prod(masks.shape[1:])), axis=1)
-    return Instances(bits, np.arange(count), np.linspace(0.9, 0.1, count), masks.shape[1:])
+    return Instances.of_masks(masks, np.arange(count), np.linspace(0.9, 0.1, count))
 
 
 def test_mask_logits_are_products_at_every_pixel() -> None:
@@ -47,3 +47,12 @@ def test_batch_moves_every_tensor() -> None:
     tensors = [moved.images, moved.targets[0].ids, moved.targets[0].labels]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert moved.names == ["a"]
+
+
+def test_masks_beyond_the_memory_are_refused_but_their_boxes_are_there() -> None:
+    mask = BoxedMask.of(np.ones((1, 2, 3), bool), (0, 70_000, 5))
+    many = Instances([mask] * 9, np.zeros(9, int), np.ones(9), (1, 10**6, 10**7))
+    with pytest.raises(ValueError, match=r"9 masks of 10000000 x 1000000 pixels need 90000 GB"):
+        _ = many.masks
+    assert [boxed.area for boxed in many.boxed] == [6] * 9
+    assert many.boxed[0].window() == np.s_[0:1, 70_000:70_002, 5:8]

@@ -7,7 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mask2former.writing import demand_writable, make_folder, replace_file, replace_text
+from mask2former.writing import (
+    demand_writable,
+    growing_text,
+    make_folder,
+    replace_file,
+    replace_text,
+)
 
 
 def test_written_file_has_the_usual_mode_whoever_wrote_it(tmp_path: Path) -> None:
@@ -104,3 +110,39 @@ def test_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(OSError, match=r"out: no folder can be made there \(a file has its name\)"):
         make_folder(tmp_path / "out")
+
+
+def test_growing_file_takes_its_place_in_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    with growing_text(path) as write:
+        write("é")
+        assert not path.exists()
+        write("\n2")
+    assert path.read_text(encoding="utf-8") == "é\n2"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TypeError, ValueError, OSError])
+def test_growing_file_that_breaks_off_leaves_the_old_one(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with growing_text(path) as write:
+            write("new")
+            raise error("mine")
+
+    with pytest.raises(error, match=r"^mine$"):  # as it was, and no fault of the file
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_growing_file_on_a_full_disk_is_named() -> None:
+    with (
+        pytest.raises(OSError, match="/dev/full: cannot be written"),
+        growing_text(Path("/dev/full")) as write,
+    ):
+        write("text")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mask2former.config import Task, override_config
+from mask2former.config import Task
 from mask2former.engine.predict import Predictor, load, pad_with_mean
 from mask2former.machine import (
     PRODUCT_GFLOP,
@@ -168,10 +167,7 @@ def measure(predictor: Predictor, model: str, size: Size, *, batch: int, rounds:
 def at_size(predictor: Predictor, size: Size) -> Predictor:
     """The same network, to which pictures of this size are shown as they are, and once."""
     edges = [f"test.short_edge={min(size)}", f"test.max_size={max(size)}", "test.tta=null"]
-    changed = copy.copy(predictor)
-    config = override_config(predictor.card.config, edges)
-    changed.card = replace(predictor.card, config=config)
-    return changed
+    return predictor.with_settings(*edges)
 
 
 def having_seen(predictor: Predictor, picture: np.ndarray) -> Predictor:
@@ -216,10 +212,8 @@ def _attention_flop(
     return 2 * int(np.prod(query[:-1])) * key[-2] * (key[-1] + value[-1])
 
 
-def _sample_pyramid_flop(
-    value: Sequence[int], shapes: object, locations: Sequence[int], *_: object, **__: object
-) -> int:
-    return 8 * int(np.prod(locations[:-1])) * value[-1]
+def _sample_pyramid_flop(value: Sequence[int], *others: Sequence[int], **__: object) -> int:
+    return 8 * int(np.prod(others[-1])) * value[-1]  # the last are the logits, one for each sample
 
 
 def _grid_sampler_flop(*_: object, out_shape: Sequence[int], **__: object) -> int:

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mask2former import config as c
 from mask2former.categories import Categories
+from mask2former.config.recipes import nearest
 from mask2former.data import (
-    Cityscapes,
-    CocoInstances,
-    CocoPanoptic,
     Dataset,
-    LabelMaps,
-    Shapes,
-    YouTubeVIS,
     large_scale_jitter,
     resize_and_crop,
     resize_only,
 )
-from mask2former.data.transforms import ColorJitterSSD, Transform
-from mask2former.files import read_json
+from mask2former.data.transforms import PADDING, ColorJitterSSD, Transform
 from mask2former.loss import mask_loss
 from mask2former.loss.criterion import Criterion
 from mask2former.loss.matcher import Matcher
@@ -47,6 +40,7 @@ from mask2former.model.transformer_decoder import (
     everywhere,
     inside_own_mask,
 )
+from mask2former.open_data import build_dataset
 
 
 def build_model(model: c.Model, num_classes: int) -> Mask2Former:
@@ -67,8 +61,8 @@ def build_model(model: c.Model, num_classes: int) -> Mask2Former:
         backbone,
         pixel_decoder,
         build_transformer_decoder(model.transformer_decoder, model.dim, num_classes, mask_head),
-        mean=model.mean,
-        std=model.std,
+        mean=model.pixel_mean,
+        std=model.pixel_std,
     )
 
 
@@ -86,6 +80,7 @@ def build_backbone(
                 heads=backbone.heads,
                 window=backbone.window,
                 drop_path=backbone.drop_path,
+                in_channels=in_channels,
             )
 
 
@@ -140,8 +135,8 @@ def build_transformer_decoder(
     )
 
 
-def build_criterion(loss: c.Loss) -> Criterion:
-    """Matching and supervision."""
+def build_criterion(loss: c.Loss, categories: Categories | None = None) -> Criterion:
+    """Matching and supervision; `categories` are those whose weights the settings name."""
     masks = {"cross_entropy": mask_loss.cross_entropy, "focal": mask_loss.focal}[loss.mask_loss]
     supervise: dict[str, Callable[[], Sampler]] = {
         "uncertain_points": lambda: UncertainPoints(loss.num_points),
@@ -161,10 +156,25 @@ def build_criterion(loss: c.Loss) -> Criterion:
         mask_weight=loss.mask_weight,
         dice_weight=loss.dice_weight,
         no_object_weight=loss.no_object_weight,
+        object_weights=None if categories is None else weigh_classes(loss, categories),
         sampler=supervise[loss.supervise_on](),
         mask_loss=masks,
         supervise_queries=loss.supervise_queries,
     )
+
+
+def weigh_classes(loss: c.Loss, categories: Categories) -> Tensor | None:
+    """The weights of the classes in the class loss, (K,), where the settings name some."""
+    weights = loss.class_weights
+    if weights is None:
+        return None
+    assert weights != "auto", "who knows the data has put numbers in its place"
+    for name in weights:
+        if name not in categories.names:
+            raise ValueError(
+                f"loss.class_weights: no class is called '{name}'{nearest(name, categories.names)}"
+            )
+    return torch.tensor([weights.get(name, 1.0) for name in categories.names])
 
 
 def build_splits(data: c.Data, task: c.Task) -> tuple[Dataset, Dataset]:
@@ -173,16 +183,16 @@ def build_splits(data: c.Data, task: c.Task) -> tuple[Dataset, Dataset]:
     val = train
     if data.fold is None:
         val = build_dataset(data, data.val, task, categories=train.categories)
-    return _choose(train, data, "train"), _choose(val, data, "val")
+    return choose_split(train, data, "train"), choose_split(val, data, "val")
 
 
 def build_split(data: c.Data, split: c.SplitName, task: c.Task, categories: Categories) -> Dataset:
     """One split alone, with the labels of a trained model."""
     source = data.train if split == "train" or data.fold is not None else data.val
-    return _choose(build_dataset(data, source, task, categories=categories), data, split)
+    return choose_split(build_dataset(data, source, task, categories=categories), data, split)
 
 
-def _choose(dataset: Dataset, data: c.Data, split: c.SplitName) -> Dataset:
+def choose_split(dataset: Dataset, data: c.Data, split: c.SplitName) -> Dataset:
     """The pictures that the fold gives to a split, and of these the first."""
     chosen: Sequence[int] = range(len(dataset))
     if data.fold is not None:
@@ -191,103 +201,23 @@ def _choose(dataset: Dataset, data: c.Data, split: c.SplitName) -> Dataset:
     return dataset.select(chosen[: data.first])
 
 
-def build_dataset(
-    data: c.Data, split: c.Split, task: c.Task, *, categories: Categories | None = None
-) -> Dataset:
-    """Open all of one source. `categories` gives the labels, by name (a trained model's)."""
-    match data.format:
-        case None:
-            known = ", ".join(get_args(c.Format))
-            raise ValueError(f"data.format is not set; it is one of {known}")
-        case "shapes":
-            frames = 1 if data.clip is None else data.clip.frames
-            return Shapes(200, task=task, frames=frames, categories=categories)
-        case _:
-            return _open_files(data, split, task, categories)
+def padding_of(config: c.Config) -> Sequence[float]:
+    """The colour around training pictures that are smaller than their crop.
 
-
-def _open_files(
-    data: c.Data, split: c.Split, task: c.Task, categories: Categories | None
-) -> Dataset:
-    """Open the pictures and annotations of a split by the reader of their format."""
-    if split.images is None or split.annotations is None:
-        raise ValueError(
-            "data.train.images and data.train.annotations (and the same of data.val) must be set"
-        )
-    root = data.root or Path()
-    images, annotations = root / split.images, root / split.annotations
-    match data.format:
-        case "coco":
-            return CocoInstances(images, annotations, categories=categories)
-        case "coco_panoptic":
-            labels = None if split.labels is None else root / split.labels
-            return CocoPanoptic(images, annotations, labels, categories=categories)
-        case "cityscapes":
-            known = read_classes(data.classes or _own_list(task, categories), root, categories)
-            return Cityscapes(images, annotations, known, task=task)
-        case "label_maps":
-            known = read_classes(data.classes, root, categories)
-            return LabelMaps(
-                images,
-                annotations,
-                known,
-                ignore=data.ignore,
-                offset=data.offset,
-                endings=data.endings,
-            )
-        case "youtube_vis":
-            clip = data.clip or c.Clip()
-            return YouTubeVIS(
-                images,
-                annotations,
-                frames=clip.frames,
-                reach=clip.reach,
-                categories=categories,
-            )
-    raise AssertionError(data.format)
-
-
-def _own_list(task: c.Task, wanted: Categories | None) -> str:
-    """Cityscapes' list with the classes of a trained model, or else that of the task."""
-    for name in ("cityscapes_panoptic", "cityscapes_instance"):
-        if wanted is not None and set(wanted.names) == set(Categories.bundled(name).names):
-            return name
-    return f"cityscapes_{task}"
-
-
-def read_classes(
-    classes: Path | str | None, root: Path, wanted: Categories | None = None
-) -> Categories:
-    """A class list: a JSON file below `root` with the key `classes`, or a bundled name.
-
-    `wanted` gives the order of the labels, and the classes themselves where no list is set.
+    It is detectron2's grey for 8-bit RGB, and the mean for pictures that count otherwise.
     """
-    if classes is None:
-        if wanted is not None:
-            return wanted
-        raise ValueError("label maps need data.classes: a JSON file of classes, or a bundled name")
-    path = root / classes
-    found = _read_class_file(path) if path.suffix == ".json" else Categories.bundled(str(classes))
-    return found if wanted is None else found.in_order_of(wanted)
+    return (PADDING,) if config.data.channels is None else config.model.pixel_mean
 
 
-def _read_class_file(path: Path) -> Categories:
-    entries = read_json(path).get("classes")
-    if not isinstance(entries, list):
-        raise ValueError(
-            f'{path}: no list "classes"; write {{"classes": [{{"id": 0, "name": ...}}]}}'
-        )
-    try:
-        return Categories.from_json(entries)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def build_augmentation(augmentation: c.Augmentation) -> Transform:
-    """Sample -> sample."""
+def build_augmentation(
+    augmentation: c.Augmentation, padding: Sequence[float] = (PADDING,)
+) -> Transform:
+    """Sample -> sample; `padding` is the colour around pictures smaller than the crop."""
     match augmentation:
         case c.LargeScaleJitter():
-            return large_scale_jitter(augmentation.size, augmentation.scale, augmentation.flips)
+            return large_scale_jitter(
+                augmentation.size, augmentation.scale, augmentation.flips, padding
+            )
         case c.ResizeAndCrop():
             return resize_and_crop(
                 augmentation.short_edges,
@@ -295,6 +225,7 @@ def build_augmentation(augmentation: c.Augmentation) -> Transform:
                 augmentation.crop,
                 color=[ColorJitterSSD()] if augmentation.color else [],
                 flips=augmentation.flips,
+                padding=padding,
             )
         case c.Fit():
-            return resize_only(augmentation.size)
+            return resize_only(augmentation.size, padding)

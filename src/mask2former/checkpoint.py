@@ -28,10 +28,17 @@ def save_model(
     folder: Path, model: Mask2Former, card: ModelCard, dtype: torch.dtype = torch.float32
 ) -> None:
     """Write a model folder; floating-point weights are stored as `dtype`."""
+    save_weights(folder, model.state_dict(), card, dtype)
+
+
+def save_weights(
+    folder: Path, state: dict[str, Tensor], card: ModelCard, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a model folder of a network's state."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
-        for name, tensor in model.state_dict().items()
+        for name, tensor in state.items()
     }
     replace_file(folder / WEIGHTS_FILE, lambda path: save_file(weights, path))
     save_card(folder, card)

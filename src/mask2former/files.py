@@ -1,4 +1,4 @@
-"""Read pictures, label maps and JSON; write results in the formats other tools read."""
+"""Read pictures, label maps and JSON; write maps and JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from mask2former import rle
 from mask2former.categories import Categories
 from mask2former.faults import naming
-from mask2former.structures import IGNORE, Instances, Panoptic, Segment
-from mask2former.writing import replace_file, replace_text
+from mask2former.structures import IGNORE
+from mask2former.writing import replace_file
 
 PICTURE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
@@ -26,6 +25,8 @@ PICTURE_SUFFIXES = frozenset(
 )
 """The endings, in lower case, by which a folder's pictures are told from its other files."""
 
+TIFF_HEADS = (b"II*\0", b"MM\0*")
+"""What TIFF files begin with."""
 LARGEST = 2**30
 """Pixels of the largest picture that is read: 32,768 x 32,768, of which an RGB copy is 3 GB."""
 
@@ -34,13 +35,13 @@ _opening = threading.Lock()
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read a picture as RGB, uint8 (H, W, 3), as `as_rgb` has it; of an animation, the first."""
-    with _opened(path) as image:
+    with opened(path) as image:
         return as_rgb(image, path)
 
 
 def count_frames(path: str | Path) -> int:
     """How many pictures a file holds: more than one in animations and stacks of pages."""
-    with _opened(path) as image:
+    with opened(path) as image:
         # MPO is a photograph whose further frames are previews or the other eye's view.
         return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
@@ -65,9 +66,9 @@ def as_rgb(image: Image.Image, name: str | Path) -> np.ndarray:
 
 def read_label_map(path: str | Path) -> np.ndarray:
     """Read a one-channel picture of class numbers as it is stored: uint8 or uint16 (H, W)."""
-    with _opened(path) as image:
-        if image.mode in ("L", "P"):
-            return np.array(image)
+    with opened(path) as image:
+        if image.mode in ("1", "L", "P"):
+            return np.array(image, np.uint8)
         if image.mode.startswith("I;16"):
             return np.asarray(image).astype(np.uint16)
         raise ValueError(
@@ -76,9 +77,46 @@ def read_label_map(path: str | Path) -> np.ndarray:
         )
 
 
+def read_colors(path: str | Path) -> np.ndarray:
+    """Read a map of colours as it is stored, RGB uint8 (H, W, 3): palettes are looked up."""
+    with opened(path) as image:
+        if image.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+            return np.array(image.convert("RGB"))
+        raise ValueError(f"{path}: a map of colours has 8 bits a channel, but this is {image.mode}")
+
+
+def read_numbers(path: str | Path) -> np.ndarray:
+    """Read a map that tells objects apart, (H, W): its values (uint8 or uint16), or its colours as
+    int32 R + 256 G + 65536 B."""
+    with opened(path) as image:
+        is_coloured = image.mode in ("RGB", "RGBA")
+    return read_panoptic_ids(path) if is_coloured else read_label_map(path)
+
+
+def read_mode(path: str | Path) -> str:
+    """How a picture is stored, in Pillow's words (`L`, `RGB`, ...), from its first bytes."""
+    try:
+        with warnings.catch_warnings(action="ignore"), _open(path) as image:
+            return image.mode
+    except Exception:
+        read_image(path)  # its sentence says what is wrong
+        raise
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """The height and width of a picture as `read_image` gives it, from its first bytes."""
+    try:
+        with warnings.catch_warnings(action="ignore"), _open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            return image.size if turned else (image.height, image.width)
+    except Exception:
+        height, width, _ = read_image(path).shape  # its sentence says what is wrong
+        return height, width
+
+
 def read_panoptic_ids(path: str | Path) -> np.ndarray:
     """Read a COCO panoptic PNG as segment ids, int32 (H, W): id = R + 256 G + 65536 B."""
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.mode not in ("RGB", "RGBA"):
             raise ValueError(f"{path}: ids are stored as RGB colours, but this is {image.mode}")
         red, green, blue = np.moveaxis(np.array(image, np.int32), -1, 0)[:3]
@@ -121,58 +159,13 @@ def write_label_map(path: str | Path, labels: np.ndarray) -> None:
     depth = np.uint8 if labels.max(initial=0) < 255 else np.uint16
     assert labels.min(initial=0) >= IGNORE and labels.max(initial=0) < 65535
     values = np.where(labels == IGNORE, np.iinfo(depth).max, labels).astype(depth)
-    _write_png(path, values)
+    write_png(path, values)
 
 
-def write_panoptic(
-    folder: str | Path, records: Iterable[tuple[str, Panoptic]], categories: Categories
-) -> Path:
-    """Write `folder`/panoptic.json and `folder`/panoptic/*.png (COCO panoptic); return the JSON.
-
-    A record is a file name relative to the picture folder and what was found in that picture.
-    Segments bear their score beside COCO's own fields.
-    """
-    folder = Path(folder)
-    images, annotations, written = [], [], set()
-    for image_id, (file, result) in enumerate(records, start=1):
-        ids = _only_frame(file, result.ids)
-        name = Path(file).with_suffix(".png").as_posix()
-        if name in written:
-            raise ValueError(f"{file}: two pictures would share the label file {name}; rename one")
-        written.add(name)
-        _write_png(folder / "panoptic" / name, _as_colors(ids))
-        images.append(_image_entry(image_id, file, *ids.shape))
-        segments = [_segment_entry(ids, segment, categories) for segment in result.segments]
-        annotations.append({"image_id": image_id, "file_name": name, "segments_info": segments})
-    return _write_coco_json(folder / "panoptic.json", images, annotations, categories)
-
-
-def write_coco(
-    path: str | Path, records: Iterable[tuple[str, Instances]], categories: Categories
-) -> Path:
-    """Write a full COCO instance file (images, categories, scored RLE annotations).
-
-    Annotation tools and our own reader open it. It is not the bare list of results that COCO's
-    evaluation takes, which must bear no `bbox`.
-    """
-    images, annotations = [], []
-    for image_id, (file, result) in enumerate(records, start=1):
-        images.append(_image_entry(image_id, file, *result.size[1:]))
-        for index, (label, score) in enumerate(zip(result.labels, result.scores, strict=True)):
-            mask = rle.encode(_only_frame(file, result.mask(index)))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": categories[int(label)].id,
-                    "segmentation": mask,
-                    "area": rle.area(mask),
-                    "bbox": list(rle.box(mask)),
-                    "iscrowd": 0,
-                    "score": float(score),
-                }
-            )
-    return _write_coco_json(Path(path), images, annotations, categories)
+def write_png(path: str | Path, pixels: np.ndarray) -> None:
+    """Write pixels (H, W) of 8 or 16 bits, or (H, W, 3), as a PNG."""
+    picture = Image.fromarray(pixels)
+    replace_file(Path(path), lambda beside: picture.save(beside, format="PNG"))
 
 
 def coco_categories(categories: Categories) -> list[dict[str, Any]]:
@@ -195,7 +188,7 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def opened(path: str | Path) -> Iterator[Image.Image]:
     """Open a picture and name the file in whatever goes wrong while its pixels are read."""
     try:
         with warnings.catch_warnings(action="ignore"), _open(path) as image:
@@ -205,8 +198,12 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         link = ", which its link names" if Path(path).is_symlink() else ""
         raise ValueError(f"{path}: there is no such file{link}") from error
     except UnidentifiedImageError as error:
-        empty = Path(path).stat().st_size == 0
-        raise ValueError(f"{path}: {'is empty' if empty else 'is not a picture'}") from error
+        with Path(path).open("rb") as file:
+            head = file.read(4)
+        reason = "is not a picture" if head else "is empty"
+        if head in TIFF_HEADS:
+            reason += " of 8-bit RGB; a model for other channels is trained with data.channels"
+        raise ValueError(f"{path}: {reason}") from error
     except MemoryError:
         raise
     except ValueError as error:
@@ -231,45 +228,3 @@ def _open(path: str | Path) -> Image.Image:
             "cut the picture into parts"
         )
     return image
-
-
-def _write_png(path: str | Path, pixels: np.ndarray) -> None:
-    picture = Image.fromarray(pixels)
-    replace_file(Path(path), lambda beside: picture.save(beside, format="PNG"))
-
-
-def _as_colors(ids: np.ndarray) -> np.ndarray:
-    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
-
-
-def _only_frame(file: str, frames: np.ndarray) -> np.ndarray:
-    if frames.shape[0] != 1:
-        raise ValueError(f"{file}: COCO files hold single pictures, but this is a clip")
-    return frames[0]
-
-
-def _image_entry(image_id: int, file: str, height: int, width: int) -> dict[str, Any]:
-    return {"id": image_id, "file_name": file, "height": height, "width": width}
-
-
-def _segment_entry(ids: np.ndarray, segment: Segment, categories: Categories) -> dict[str, Any]:
-    return {
-        "id": segment.id,
-        "category_id": categories[segment.label].id,
-        "area": segment.area,
-        "bbox": list(rle.box(rle.encode(ids == segment.id))),
-        "iscrowd": 0,
-        "score": segment.score,
-    }
-
-
-def _write_coco_json(
-    path: Path, images: list[dict], annotations: list[dict], categories: Categories
-) -> Path:
-    document = {
-        "images": images,
-        "annotations": annotations,
-        "categories": coco_categories(categories),
-    }
-    replace_text(path, to_json(document))
-    return path

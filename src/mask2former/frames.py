@@ -1,29 +1,27 @@
-"""Read clips (folders of frames; video files through PyAV, the extra `video`), and write tracks."""
+"""Read clips: folders of frames, and video files through PyAV (the extra `video`)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mask2former import rle
-from mask2former.categories import Categories
-from mask2former.files import PICTURE_SUFFIXES, coco_categories, read_image, to_json
-from mask2former.structures import Instances
-from mask2former.writing import replace_text
+from mask2former.files import PICTURE_SUFFIXES, read_image
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 """The endings, in lower case, of files that hold many frames."""
 
 
-def read_clip(path: str | Path) -> Iterator[np.ndarray]:
-    """The frames of a folder or a video file, each RGB, uint8 (H, W, 3)."""
+def read_clip(
+    path: str | Path, read: Callable[[Path], np.ndarray] = read_image
+) -> Iterator[np.ndarray]:
+    """The frames of a folder, as `read` gives them, or of a video file: RGB, uint8 (H, W, 3)."""
     path = Path(path)
     if path.is_dir():
         files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
-        return map(read_image, by_number(files))
+        return map(read, by_number(files))
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder")
     if not is_video(path):
@@ -79,48 +77,3 @@ def stack_frames(frames: Iterable[np.ndarray], name: str) -> np.ndarray:
                 f"{picture.shape[1]} x {picture.shape[0]} and the first {first[1]} x {first[0]}"
             )
     return np.stack(pictures)
-
-
-def write_tracks(
-    path: Path, records: Iterable[tuple[Sequence[str], Instances]], categories: Categories
-) -> Path:
-    """Write a full YouTube-VIS file (videos, categories, scored tracks with an RLE a frame).
-
-    A record is a clip's frames, named relative to the folder of all clips, and what was found
-    there. Our own reader opens the file; its `annotations` are what the benchmark's server takes.
-    """
-    videos: list[dict] = []
-    annotations: list[dict] = []
-    for video_id, (frames, result) in enumerate(records, start=1):
-        _, height, width = result.size
-        videos.append(
-            {
-                "id": video_id,
-                "file_names": list(frames),
-                "length": len(frames),
-                "height": height,
-                "width": width,
-            }
-        )
-        for track in track_entries(result, categories, video_id):
-            annotations.append({"id": len(annotations) + 1, "iscrowd": 0, **track})
-    document = {
-        "videos": videos,
-        "annotations": annotations,
-        "categories": coco_categories(categories),
-    }
-    replace_text(path, to_json(document))
-    return path
-
-
-def track_entries(result: Instances, categories: Categories, video_id: int) -> Iterator[dict]:
-    """YouTube-VIS results: category, score, and an RLE (null where there is nothing) a frame."""
-    for index, (label, score) in enumerate(zip(result.labels, result.scores, strict=True)):
-        yield {
-            "video_id": video_id,
-            "category_id": categories[int(label)].id,
-            "score": float(score),
-            "segmentations": [
-                rle.encode(frame) if frame.any() else None for frame in result.mask(index)
-            ],
-        }

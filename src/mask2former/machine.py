@@ -125,3 +125,15 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a process can still take, of a GPU or of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        return 1024 * int(meminfo.read_text().partition("MemAvailable:")[2].split()[0])
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # others use some
+    return 4 * 2**30  # what any machine has that trains

@@ -20,10 +20,11 @@ from mask2former.captions import (
     write_names,
 )
 from mask2former.categories import Categories, Color
+from mask2former.rasters import as_picture
 from mask2former.structures import Instances, Panoptic, Result, SemanticMap
 
 COMFORTABLE = 640  # pixels; smaller pictures are enlarged until text can be read
-HUGE = 6000  # pixels; larger pictures are reduced, since nobody looks at so many
+HUGE = 4096  # pixels; larger pictures are reduced, since nobody looks at so many
 BRIGHT = 170  # mean grey from which outlines are dark instead of light
 HUES = 8  # variants of a class colour; neighbours never share one
 
@@ -44,15 +45,15 @@ def overlay(
     Small images come back enlarged by a whole number, huge ones reduced by one; the legend is a
     strip below the picture.
     """
-    ids, regions = _flatten(result, frame)
-    if image.shape != (*ids.shape, 3):
+    size = _size(result)
+    if image.ndim != 3 or image.shape[:2] != size:
         raise ValueError(
-            f"the image is {image.shape} but the result needs {(*ids.shape, 3)}; "
-            "draw a result over the image it was made from, in colour"
+            f"the image is {image.shape} but the result needs {(*size, 'C')}; "
+            "draw a result over the image it was made from"
         )
-    factor = math.ceil(max(ids.shape) / HUGE)
-    if factor > 1:
-        ids, image = ids[::factor, ::factor], np.asarray(Image.fromarray(image).reduce(factor))
+    factor = math.ceil(max(size) / HUGE)
+    ids, regions = _flatten(result, frame, factor)
+    image = as_picture(image, factor)
     names = [_spoken(categories[region.label].name) for region in regions]
     colors = _region_colors(ids, regions, categories)
     if isinstance(result, Instances) and result.size[0] > 1:
@@ -93,21 +94,33 @@ def side_by_side(pictures: Sequence[Image.Image], titles: Sequence[str]) -> Imag
     return canvas
 
 
-def _flatten(result: Result, frame: int) -> tuple[np.ndarray, list[Region]]:
-    """One id map (H, W) int32 of a frame, 0 = nothing, and the regions it shows."""
+def _size(result: Result) -> tuple[int, int]:
+    """Height and width."""
     match result:
         case SemanticMap():
-            labels = result.labels[frame]
+            return result.labels.shape[1:]
+        case Panoptic():
+            return result.ids.shape[1:]
+        case Instances():
+            return result.size[1:]
+
+
+def _flatten(result: Result, frame: int, factor: int = 1) -> tuple[np.ndarray, list[Region]]:
+    """One id map (H, W) int32 of every `factor`-th pixel of a frame, 0 = nothing; its regions."""
+    match result:
+        case SemanticMap():
+            labels = result.labels[frame, ::factor, ::factor]
             present = np.unique(labels[labels >= 0])
             regions = [Region(int(label), score=1.0, is_thing=False) for label in present]
             return _positions(labels, present), regions
         case Panoptic():
             segments = sorted(result.segments)
             regions = [Region(s.label, s.score, s.is_thing) for s in segments]
-            return _positions(result.ids[frame], np.array([s.id for s in segments])), regions
+            ids = result.ids[frame, ::factor, ::factor]
+            return _positions(ids, np.array([s.id for s in segments])), regions
         case Instances():
             scored = zip(result.labels.tolist(), result.scores.tolist(), strict=True)
-            return _pile(result, frame), [Region(*pair, is_thing=True) for pair in scored]
+            return _pile(result, frame, factor), [Region(*pair, is_thing=True) for pair in scored]
 
 
 def _positions(values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -118,20 +131,21 @@ def _positions(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(known[position] == values, position + 1, 0).astype(np.int32)
 
 
-def _pile(result: Instances, frame: int) -> np.ndarray:
+def _pile(result: Instances, frame: int, factor: int) -> np.ndarray:
     """Pile the masks of a frame into one id map, the small on top of the large."""
     _, height, width = result.size
-    first, last = frame * height * width, (frame + 1) * height * width
-    packed = result.bits[:, first // 8 : -(-last // 8)]
-    ids = np.zeros(8 * packed.shape[1], np.int32)
-    for index in np.argsort(-np.bitwise_count(packed).sum(axis=1, dtype=np.int64)):
-        used = np.flatnonzero(packed[index])
-        if used.size:  # only the bytes between the first and the last pixel are unpacked
-            span = slice(used[0], used[-1] + 1)
-            mask = np.unpackbits(packed[index, span]).view(bool)
-            ids[8 * span.start : 8 * span.stop][mask] = index + 1
-    skip = first % 8
-    return ids[skip : skip + height * width].reshape(height, width)
+    ids = np.zeros((-(-height // factor), -(-width // factor)), np.int32)
+    for index in np.argsort([-boxed.area for boxed in result.boxed], kind="stable").tolist():
+        boxed = result.boxed[index]
+        frames, rows, columns = boxed.window()
+        if not frames.start <= frame < frames.stop:
+            continue
+        (top, down), (left, right) = (
+            (-(-side.start // factor), -side.start % factor) for side in (rows, columns)
+        )
+        mask = boxed.pixels[frame - frames.start, down::factor, right::factor]
+        ids[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = index + 1
+    return ids
 
 
 def _enlarge(ids: np.ndarray, factor: int) -> np.ndarray:
@@ -222,12 +236,19 @@ def _paint(
     palette = np.array([(0, 0, 0), *colors], np.float32)
     weight = opacity[ids, None]
     painted = picture * (1 - weight) + palette[ids] * weight
-    edge = _inner_edge(ids, max(1, round(min(ids.shape) / 500)))
+    edge = _inner_edge(ids, _line_width(ids, is_thing))
     around_things = edge & is_thing[ids]
     bright = around_things.any() and picture[around_things].mean() > BRIGHT
     for outline, strength in ((edge & ~around_things & (ids > 0), 0.25), (around_things, 0.75)):
         painted[outline] += strength * ((0 if bright else 255) - painted[outline])
     return painted.round().astype(np.uint8)
+
+
+def _line_width(ids: np.ndarray, is_thing: np.ndarray) -> int:
+    """The outlines' width in pixels: thin enough to leave most of a usual thing uncovered."""
+    areas = np.bincount(ids.ravel(), minlength=is_thing.size)[is_thing]
+    side = np.sqrt(np.median(areas[areas > 0])) if areas.any() else np.inf
+    return max(1, round(min(*ids.shape, 64 * side) / 500))
 
 
 def _inner_edge(ids: np.ndarray, thickness: int) -> np.ndarray:

@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mask2former import rle
 from mask2former.categories import Categories
+from mask2former.exports.geojson import geojson_document
+from mask2former.exports.labelme import labelme_document
+from mask2former.exports.regions import regions, size_of
+from mask2former.exports.yolo import yolo_lines
+from mask2former.exports.youtube_vis import track_entries
 from mask2former.files import write_label_map
-from mask2former.frames import track_entries
 from mask2former.render import overlay
 from mask2former.structures import Instances, Panoptic, Segment, SemanticMap
 
@@ -49,6 +54,42 @@ class PictureResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.draw().save(path)
         return path
+
+    def to_geojson(self) -> dict[str, Any]:
+        """A GeoJSON FeatureCollection of the regions, in pixels with y down."""
+        return geojson_document(self.plain, self.categories, self.name)
+
+    def to_labelme(self) -> dict[str, Any]:
+        """The document that labelme reads beside the picture; holes are filled."""
+        return labelme_document(self.plain, self.categories, self.name)
+
+    def to_yolo(self) -> str:
+        """YOLO's text: a line a region, its class and one polygon in shares of the sides."""
+        return yolo_lines(self.plain)
+
+    def to_supervision(self) -> Any:
+        """The regions as `supervision.Detections`; ValueError where supervision is missing."""
+        try:
+            from supervision import Detections  # pyrefly: ignore[missing-import]
+        except ImportError:
+            raise ValueError(
+                "to_supervision() needs the package supervision; `pip install supervision`"
+            ) from None
+        found = list(regions(self.plain))
+        masks = np.zeros((len(found), *size_of(self.plain)), bool)
+        for mask, region in zip(masks, found, strict=True):
+            mask[region.rows, region.columns] = region.pixels
+        boxes = np.array([region.box for region in found], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        labels = np.array([region.label for region in found], int)
+        scores = [region.score for region in found]
+        return Detections(
+            xyxy=boxes,
+            mask=masks,
+            class_id=labels,
+            confidence=None if None in scores else np.array(scores, np.float32),
+            data={"class_name": np.array(self.categories.names)[labels]},
+        )
 
     def count(self) -> Counter[str]:
         """How many regions of each class there are, the commonest first."""
@@ -99,7 +140,7 @@ class InstanceResult(PictureResult):
             {
                 "image_id": image_id,
                 "category_id": self.categories[int(label)].id,
-                "segmentation": rle.encode_clip(self.plain.mask(index)),
+                "segmentation": rle.encode_boxed(self.plain.boxed[index], self.plain.size),
                 "score": float(score),
             }
             for index, (label, score) in enumerate(zip(self.labels, self.scores, strict=True))

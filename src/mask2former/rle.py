@@ -10,6 +10,7 @@ import numpy as np
 from hotcoco import mask as coco_mask
 
 from mask2former.faults import excerpt
+from mask2former.structures import BoxedMask
 
 Rle = dict[str, Any]
 """`{"size": [height, width], "counts": str}`, as it stands in a COCO file."""
@@ -20,15 +21,38 @@ FAR = 1e9
 def encode(mask: np.ndarray) -> Rle:
     """Encode a bool mask (H, W); the counts are those of pycocotools, byte for byte."""
     assert mask.dtype == bool, mask.dtype
-    height, width = mask.shape
+    width = mask.shape[1]
     columns = np.flatnonzero(mask.any(axis=0))  # most masks fill few columns: turn only those
     first, last = (columns[0], columns[-1] + 1) if columns.size else (0, 0)
-    pixels = mask[:, first:last].ravel(order="F")
+    return _encode_columns(mask[:, first:last], first, width)
+
+
+def encode_part(mask: np.ndarray, top: int, left: int, height: int, width: int) -> Rle:
+    """Encode a bool mask that is a part of a picture, from its row `top` and column `left`."""
+    below = height - top - mask.shape[0]
+    return _encode_columns(np.pad(mask, ((top, below), (0, 0))), left, width)
+
+
+def _encode_columns(columns: np.ndarray, first: int, width: int) -> Rle:
+    """Encode some columns of a picture of a width; outside there is nothing."""
+    height = columns.shape[0]
+    pixels = columns.ravel(order="F")
     edges = np.flatnonzero(np.diff(pixels, prepend=False, append=False)) + first * height
-    counts = np.diff(edges, prepend=0, append=mask.size).tolist()
+    counts = np.diff(edges, prepend=0, append=height * width).tolist()
     if len(counts) > 1 and counts[-1] == 0:  # the object reaches the last pixel: no last run
         counts.pop()
     return _compress(counts, height, width)
+
+
+def encode_boxed(mask: BoxedMask, size: tuple[int, int, int]) -> Rle:
+    """Encode one object of a picture or clip of `size` (T, H, W), as `encode_clip` does."""
+    frames, height, width = size
+    if frames == 1:
+        _, top, left = mask.corner
+        return encode_part(mask.pixels.reshape(mask.size[1:]), top, left, height, width)
+    whole = np.zeros(size, bool)
+    whole[mask.window()] = mask.pixels
+    return encode_clip(whole)
 
 
 def encode_clip(mask: np.ndarray) -> Rle:
@@ -58,6 +82,22 @@ def decode(rle: Rle) -> np.ndarray:
 def area(rle: Rle) -> int:
     """The number of pixels of the object."""
     return int(coco_mask.area(rle))
+
+
+def overlaps(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
+    """The IoU of each with each, (N, M)."""
+    return _compare(first, second, crowds=[False] * len(first))
+
+
+def shares(regions: Sequence[Rle], masks: Sequence[Rle]) -> np.ndarray:
+    """How much of each mask lies in each region, (N, M) from 0 to 1."""
+    return _compare(regions, masks, crowds=[True] * len(regions))
+
+
+def _compare(first: Sequence[Rle], second: Sequence[Rle], crowds: list[bool]) -> np.ndarray:
+    if not first or not second:
+        return np.zeros((len(first), len(second)))
+    return np.asarray(coco_mask.iou(list(second), list(first), crowds)).T
 
 
 def box(rle: Rle) -> tuple[float, float, float, float]:

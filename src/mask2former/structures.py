@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypedDict
@@ -9,6 +11,8 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import torch
 from torch import Tensor
+
+from mask2former.machine import free_memory
 
 IGNORE = -1
 """The label of pixels that nobody counts, in `Truth.semantic` and in `SemanticMap`."""
@@ -114,30 +118,99 @@ class Panoptic:
 
 
 @dataclass(frozen=True)
-class Instances:
-    """Scored masks, best first; they may overlap. Eight pixels are packed into a byte."""
+class BoxedMask:
+    """One object's mask inside its box, eight pixels a byte; outside the box nothing is on."""
 
-    bits: np.ndarray  # (N, ceil(T * H * W / 8)) uint8
+    corner: tuple[int, int, int]  # first frame, top, left
+    size: tuple[int, int, int]  # T, H, W of the box; zeros where nothing is on
+    bits: np.ndarray  # (ceil(T * H * W / 8),) uint8
+
+    @classmethod
+    def of(cls, mask: np.ndarray, corner: tuple[int, int, int] = (0, 0, 0)) -> BoxedMask:
+        """Pack a mask (T, H, W) bool whose first pixel lies at `corner`; empty margins are cut."""
+        places = [np.flatnonzero(mask.any(axis)) for axis in ((1, 2), (0, 2), (0, 1))]
+        if not places[0].size:
+            return cls((0, 0, 0), (0, 0, 0), np.zeros(0, np.uint8))
+        inner = tuple(slice(place[0], place[-1] + 1) for place in places)
+        frame, top, left = (int(c + part.start) for c, part in zip(corner, inner, strict=True))
+        return cls((frame, top, left), mask[inner].shape, np.packbits(mask[inner]))
+
+    @classmethod
+    def union(cls, masks: Sequence[BoxedMask]) -> BoxedMask:
+        """What is on in any of the masks."""
+        shown = [mask for mask in masks if mask.bits.size]
+        if len(shown) < 2:
+            return shown[0] if shown else cls.of(np.zeros((1, 1, 1), bool))
+        first = np.min([mask.corner for mask in shown], axis=0)
+        last = np.max([np.add(mask.corner, mask.size) for mask in shown], axis=0)
+        canvas = np.zeros(last - first, bool)
+        for mask in shown:
+            canvas[mask.window(first)] |= mask.pixels
+        frame, top, left = first.tolist()
+        return cls.of(canvas, (frame, top, left))
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The mask inside the box, (T, H, W) bool."""
+        count = math.prod(self.size)
+        return np.unpackbits(self.bits, count=count).view(bool).reshape(self.size)
+
+    @cached_property
+    def area(self) -> int:
+        """How many pixels are on."""
+        return int(np.bitwise_count(self.bits).sum(dtype=np.int64))
+
+    def window(self, first: Sequence[int] | np.ndarray = (0, 0, 0)) -> tuple[slice, ...]:
+        """Where the box lies in an array (T, H, W) whose first pixel is at `first`."""
+        starts = [int(c - f) for c, f in zip(self.corner, first, strict=True)]
+        return tuple(slice(s, s + n) for s, n in zip(starts, self.size, strict=True))
+
+    def moved(self, down: int, right: int) -> BoxedMask:
+        """The same farther down and right."""
+        frame, top, left = self.corner
+        return BoxedMask((frame, top + down, left + right), self.size, self.bits)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Scored masks, best first; they may overlap."""
+
+    boxed: Sequence[BoxedMask]  # N
     labels: np.ndarray  # (N,) int64
     scores: np.ndarray  # (N,) float32
     size: tuple[int, int, int]  # T, H, W
 
+    @classmethod
+    def of_masks(cls, masks: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Instances:
+        """Pack masks (N, T, H, W) bool."""
+        return cls([BoxedMask.of(mask) for mask in masks], labels, scores, masks.shape[1:])
+
     @cached_property
     def masks(self) -> np.ndarray:
-        """The masks as (N, T, H, W) bool."""
-        frames, height, width = self.size
-        pixels = np.unpackbits(self.bits, axis=1, count=frames * height * width)
-        return pixels.view(bool).reshape(-1, frames, height, width)
+        """The masks as (N, T, H, W) bool; ValueError where they are more than the memory."""
+        room, memory = len(self.boxed) * math.prod(self.size), free_memory(torch.device("cpu"))
+        if room > memory:
+            raise ValueError(
+                f"{len(self.boxed)} masks of {self.size[2]} x {self.size[1]} pixels need "
+                f"{room / 1e9:.0f} GB and {memory / 1e9:.0f} are free; take them one by one with "
+                "`mask(index)`, or inside their boxes with `boxed`"
+            )
+        masks = np.zeros((len(self.boxed), *self.size), bool)
+        for mask, boxed in zip(masks, self.boxed, strict=True):
+            mask[boxed.window()] = boxed.pixels
+        return masks
 
     def mask(self, index: int) -> np.ndarray:
         """One mask as (T, H, W) bool, without unpacking the others."""
-        frames, height, width = self.size
-        pixels = np.unpackbits(self.bits[index], count=frames * height * width)
-        return pixels.view(bool).reshape(self.size)
+        mask = np.zeros(self.size, bool)
+        mask[self.boxed[index].window()] = self.boxed[index].pixels
+        return mask
 
     def select(self, keep: np.ndarray) -> Instances:
         """The instances that `keep` (indices or a bool mask) names, in its order."""
-        return Instances(self.bits[keep], self.labels[keep], self.scores[keep], self.size)
+        chosen = np.arange(len(self.boxed))[keep].tolist()
+        boxed = [self.boxed[index] for index in chosen]
+        return Instances(boxed, self.labels[keep], self.scores[keep], self.size)
 
 
 Result = SemanticMap | Instances | Panoptic

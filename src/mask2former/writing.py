@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -13,29 +14,68 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
     Missing folders are made. Raises OSError with the file's name where that cannot be written.
     """
+    with _replacing(path) as beside, _naming(path):
+        write(beside)
+
+
+@contextmanager
+def growing_text(path: Path) -> Iterator[Callable[[str], object]]:
+    """The same of a text in UTF-8 that is written piece by piece: hands out what writes a piece.
+
+    What goes wrong between two pieces is raised as it is, and the old file stays.
+    """
+    with _replacing(path) as beside:
+        with _naming(path):
+            file = beside.open("w", encoding="utf-8", newline="")
+
+        def write(text: str) -> None:
+            with _naming(path):
+                file.write(text)
+
+        try:
+            yield write
+            with _naming(path):
+                file.flush()
+        finally:
+            with suppress(OSError):  # it has been said before
+                file.close()
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A place beside a file for what takes its place in the end, if all goes well."""
     # A device or a pipe must not be replaced; a folder cannot be written, and the error says so.
     is_stream = path.exists() and not path.is_file()
-    target = path if is_stream else path.resolve()
+    if is_stream:
+        yield path
+        return
+    target = path.resolve()
     # Shortened, since a name that is as long as a name can be has no room for ours; the number
     # tells names apart that begin alike, and is the same in the next life of a killed process.
     number = zlib.crc32(os.fsencode(target.name))
     beside = target.with_name(f".{target.stem[:40]}.{number:08x}.part{target.suffix[:20]}")
     try:
-        if is_stream:
-            write(path)
-            return
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        beside.touch()
-        mode = beside.stat().st_mode  # as everybody's files have it; some writers have their own
-        write(beside)
-        beside.chmod(mode)
-        beside.replace(target)
-    except Exception as error:  # libraries that write have errors of their own
-        reason = getattr(error, "strerror", None) or error
-        raise OSError(f"{path}: cannot be written ({reason})") from error
+        with _naming(path):
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            beside.touch()
+            mode = beside.stat().st_mode  # as everybody's files; some writers have their own
+        yield beside
+        with _naming(path):
+            beside.chmod(mode)
+            beside.replace(target)
     finally:
         if beside.exists():
             beside.unlink()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever goes wrong is an OSError that names the file."""
+    try:
+        yield
+    except Exception as error:  # libraries that write have errors of their own
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"{path}: cannot be written ({reason})") from error
 
 
 def demand_writable(path: Path) -> None:

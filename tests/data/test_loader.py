@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 
@@ -128,3 +129,39 @@ def test_error_of_the_program_keeps_its_kind_and_names_the_file(workers: int) ->
         next(loader)
     notes = getattr(caught.value, "__notes__", [])
     assert "while reading shapes/0/" in "".join([str(caught.value), *notes])
+
+
+def test_repeated_pictures_come_as_often_as_their_factors_say() -> None:
+    repeats = np.array([1.0, 1.5, 2.25, 1.0, 3.0])
+    total = 400 * repeats.sum()
+    drawn = [draw.index for draw in islice(InfiniteSampler(5, seed=0, repeats=repeats), int(total))]
+    counts = np.bincount(drawn, minlength=5)
+    assert np.abs(counts - 400 * repeats).max() <= 2.25
+
+
+def test_every_epoch_repeats_by_whole_numbers_around_the_factor() -> None:
+    repeats = np.array([1.0, 1.5, 2.25, 1.0])
+    sampler = InfiniteSampler(4, seed=2, repeats=repeats)
+    for epoch in range(40):
+        counts = np.bincount(sampler._shuffle(epoch), minlength=4)
+        assert ((np.floor(repeats) <= counts) & (counts <= np.ceil(repeats))).all()
+
+
+@pytest.mark.parametrize("start", [0, 1, 7, 13, 500])
+def test_repeated_stream_resumes_and_is_shared(start: int) -> None:
+    repeats = np.array([1.0, 1.5, 2.25, 1.0, 1.1])
+    whole = list(islice(InfiniteSampler(5, seed=5, repeats=repeats), start + 30))
+    resumed = InfiniteSampler(5, seed=5, start=start, repeats=repeats)
+    assert list(islice(resumed, 30)) == whole[start:]
+    parts = [
+        islice(InfiniteSampler(5, seed=5, start=start, rank=r, world=3, repeats=repeats), 10)
+        for r in range(3)
+    ]
+    assert sorted(draw for part in parts for draw in part) == whole[start:]
+
+
+def test_factors_of_one_change_nothing() -> None:
+    plain = list(islice(InfiniteSampler(7, seed=5, start=3), 40))
+    assert list(islice(InfiniteSampler(7, seed=5, start=3, repeats=np.ones(7)), 40)) == plain
+    expected = np.random.default_rng((5, 1)).permutation(7)  # of every run so far
+    assert [draw.index for draw in plain if 7 <= draw.position < 14] == expected.tolist()

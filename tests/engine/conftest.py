@@ -67,3 +67,4 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs draw nothing: the pictures of a tiny run take longer than its steps."""
     monkeypatch.setattr("mask2former.engine.train.draw_samples", lambda *_: None)
     monkeypatch.setattr("mask2former.report.run_folder.RunFolder.plot", lambda _: None)
+    monkeypatch.setattr("mask2former.engine.train.write_run_report", lambda *_, **__: None)

@@ -62,7 +62,7 @@ def test_all_forms_of_a_clip_give_equal_results(video_model: Predictor, folder: 
     for other in others:
         assert np.array_equal(other.image, CLIP)
         assert isinstance(other, InstanceResult)
-        assert np.array_equal(other.plain.bits, first.plain.bits)
+        assert np.array_equal(other.plain.masks, first.plain.masks)
         assert np.array_equal(other.scores, first.scores)
 
 
@@ -79,7 +79,7 @@ def test_picture_is_a_clip_of_one_frame(video_model: Predictor) -> None:
     assert isinstance(picture, InstanceResult)
     assert isinstance(clip, InstanceResult)
     assert picture.image.shape == (40, 57, 3)
-    assert np.array_equal(picture.plain.bits, clip.plain.bits)
+    assert np.array_equal(picture.plain.masks, clip.plain.masks)
 
 
 def test_picture_model_refuses_clips_and_says_what_to_do(predictor: Predictor) -> None:

@@ -1,13 +1,17 @@
 """A model is measured by the metric of the task, on data with its own classes."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 
+from mask2former.config import Task
 from mask2former.data import Shapes
 from mask2former.engine.evaluate import Report, evaluate
 from mask2former.engine.predict import Predictor
+from mask2former.engine.processes import Team
+from mask2former.metrics import Inspection
 
 
 @pytest.mark.parametrize(
@@ -52,3 +56,30 @@ def test_network_that_has_diverged_is_told_from_one_that_finds_nothing(
     broken = Predictor(model, predictor.card, torch.device("cpu"))
     with pytest.raises(ValueError, match=r"not a number: .*the training has diverged"):
         evaluate(broken, Shapes(2), "panoptic")
+
+
+class Half(Team):
+    """One of two processes; only what is inspected is exchanged, with what the other has seen."""
+
+    def __init__(self, rank: int, seen: Inspection | None = None) -> None:
+        super().__init__(rank, 2)
+        object.__setattr__(self, "seen", seen)  # a team is frozen
+
+    def gather(self, thing: Any) -> list:
+        if not isinstance(thing, Inspection) or self.seen is None:
+            return [thing]
+        return [copy.deepcopy(thing), self.seen]  # over processes, one's own comes back as a copy
+
+
+@pytest.mark.parametrize("task", ["semantic", "instance", "panoptic"])
+def test_inspection_of_two_processes_is_that_of_one(predictor: Predictor, task: Task) -> None:
+    dataset = Shapes(5, (64, 64))
+    alone, first, second = (Inspection(predictor.categories, 0.0) for _ in range(3))
+    evaluate(predictor, dataset, task, inspection=alone)
+    assert [picture.index for picture in alone.pictures] == [0, 1, 2, 3, 4]
+    for index in (1, 3):
+        second.update(index, predictor.segment(dataset.image(index), task), dataset.truth(index))
+    evaluate(predictor, dataset, task, inspection=first, team=Half(0, second))
+    assert repr(first.pictures) == repr(alone.pictures)
+    assert (first.confusion.counts == alone.confusion.counts).all()
+    assert set(alone.curves) == ({"circle", "square", "triangle"} if task == "instance" else set())

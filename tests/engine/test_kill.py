@@ -35,6 +35,7 @@ from mask2former.config import load_config
 from mask2former.engine import state, train as room
 from mask2former.report.run_folder import RunFolder
 room.draw_samples = lambda *_: None
+room.write_run_report = lambda *_, **__: None
 RunFolder.plot = lambda *_: None
 config, folder, kills = load_config(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 draw = random.Random(0)

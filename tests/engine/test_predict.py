@@ -34,7 +34,7 @@ def test_all_forms_of_a_picture_give_equal_results(predictor: Predictor, file: P
         assert isinstance(other, InstanceResult)
         np.testing.assert_array_equal(other.image, PICTURE)
         np.testing.assert_array_equal(other.scores, first.scores)
-        np.testing.assert_array_equal(other.plain.bits, first.plain.bits)
+        np.testing.assert_array_equal(other.plain.masks, first.plain.masks)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "I;16", "exif"])
@@ -170,4 +170,4 @@ def test_loaded_model_answers_as_the_saved_one(
     assert loaded.card == predictor.card
     own, again = predictor(PICTURE, task="instance"), loaded(PICTURE, task="instance")
     np.testing.assert_array_equal(own.plain.scores, again.plain.scores)
-    np.testing.assert_array_equal(own.plain.bits, again.plain.bits)
+    np.testing.assert_array_equal(own.plain.masks, again.plain.masks)

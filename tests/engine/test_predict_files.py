@@ -212,7 +212,9 @@ def test_line_tells_size_and_findings(predictor: Predictor, pictures: Path, tmp_
 
 
 def test_unknown_format_lists_those_of_the_task(predictor: Predictor, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot save 'panoptic' of instance results; choose over"):
+    with pytest.raises(
+        ValueError, match="cannot save 'panoptic' of instance results; it holds one segment a pixel"
+    ):
         Session(predictor, "instance", tmp_path, formats=("overlay", "panoptic"))
 
 
@@ -234,7 +236,7 @@ def test_results_and_lines_are_those_of_one_by_one(
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "all" / name).read_bytes()
 
 
-@pytest.mark.parametrize("stage", ["read_image", "segment", "draw", "say"])
+@pytest.mark.parametrize("stage", ["read", "segment", "draw", "say"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TypeError, OSError])
 def test_what_nobody_can_mend_ends_the_run_and_its_threads(
     stage: str,
@@ -249,10 +251,8 @@ def test_what_nobody_can_mend_ends_the_run_and_its_threads(
 
     session = Session(predictor, "instance", tmp_path / "out", say=lambda _: None)
     match stage:
-        case "read_image":
-            monkeypatch.setattr("mask2former.engine.predict_files.read_image", fail)
-        case "segment":
-            monkeypatch.setattr(Predictor, "segment", fail)
+        case "read" | "segment":
+            monkeypatch.setattr(Predictor, stage, fail)
         case _:
             monkeypatch.setattr(session, stage, fail)
     threads = threading.active_count()

@@ -257,11 +257,11 @@ def test_without_a_validation_set_the_last_weights_are_kept(
     from mask2former.engine import train as room
 
     def split(*arguments: object) -> tuple:
-        whole, _ = build_splits(*arguments)
+        whole, _ = demand_trainable(*arguments)
         return whole, whole.select([])
 
-    build_splits = room.build_splits
-    monkeypatch.setattr(room, "build_splits", split)
+    demand_trainable = room.demand_trainable
+    monkeypatch.setattr(room, "demand_trainable", split)
     folder = train(tiny("train.steps=3"), tmp_path, device=CPU, say=silent)
     _, stored = state.load(folder)
     assert all(torch.equal(t, stored["network"][name]) for name, t in weights(folder).items())

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mask2former.build import build_model
 from mask2former.config import parse_config
-from mask2former.loss.criterion import Criterion, Normalisers
+from mask2former.loss.criterion import Criterion, Normalisers, make_generators
 from mask2former.loss.mask_loss import focal
 from mask2former.loss.matcher import Matcher
 from mask2former.loss.sampling import AllPixels, RandomPoints, UncertainPoints
@@ -19,6 +19,7 @@ from mask2former.structures import Prediction, Targets
 
 CLASSES, DIM, QUERIES, HEIGHT, WIDTH = 3, 5, 6, 24, 32
 LAYERS = 3  # predictions
+CPU = torch.device("cpu")
 
 
 def random_predictions(*, frames: int = 1, batch: int = 2) -> list[Prediction]:
@@ -266,3 +267,46 @@ def test_predictions_that_are_not_finite_are_refused():
     predictions[1].class_logits[0, 0, 0] = float("nan")
     with pytest.raises(FloatingPointError, match="not finite"):
         small_criterion()(predictions, [random_target(2), random_target(1)])
+
+
+@pytest.mark.parametrize("objects", [(2, 1), (0, 4), (0, 0), (9, 2)], ids=str)
+def test_class_weights_give_torchs_weighted_mean(objects: tuple[int, int]) -> None:
+    weights = torch.tensor([0.5, 2.0, 4.0])
+    criterion = small_criterion(object_weights=weights)
+    predictions, targets = random_predictions(), [random_target(count) for count in objects]
+    terms = criterion(predictions, targets, None, [1, 2])
+    matches = criterion.matcher(predictions, targets, make_generators([1, 2], 2, CPU))
+    for layer, suffix in enumerate(("_0", "_1", "")):
+        wanted = torch.full((2, QUERIES), CLASSES)
+        for picture, match in enumerate(matches[layer]):
+            wanted[picture, match.queries] = targets[picture].labels[match.objects]
+        logits = predictions[layer].class_logits.flatten(0, 1)
+        every = torch.cat([weights, torch.tensor([0.1])])
+        exact = F.cross_entropy(logits, wanted.flatten(), every)
+        if max(objects) <= QUERIES:  # else it is not known which objects are matched
+            torch.testing.assert_close(terms[f"loss_ce{suffix}"], 2 * exact)
+        assert terms[f"loss_ce{suffix}"].isfinite()
+
+
+def test_weights_of_one_are_no_weights() -> None:
+    predictions, targets = random_predictions(), [random_target(3), random_target(9)]
+    plain = small_criterion()(predictions, targets, None, [1, 2])
+    ones = small_criterion(object_weights=torch.ones(CLASSES))
+    assert_same(ones(predictions, targets, None, [1, 2]), plain)
+
+
+def test_weighted_micro_batches_with_common_normalisers_add_up_to_the_batch() -> None:
+    predictions = random_predictions(batch=4)
+    targets = [random_target(count) for count in (2, 0, 9, 1)]
+    criterion = small_criterion(object_weights=torch.tensor([0.3, 1.0, 3.0]))
+    common = criterion.normalisers(targets, QUERIES)
+    halves = [criterion.normalisers(targets[cut], QUERIES) for cut in (slice(0, 2), slice(2, 4))]
+    assert sum(half.classes for half in halves) == pytest.approx(float(common.classes))
+    whole = criterion(predictions, targets, seeds=[1, 2, 3, 4])
+    parts = [
+        criterion(
+            [Prediction(*(t[cut] for t in p)) for p in predictions], targets[cut], common, seeds
+        )
+        for cut, seeds in ((slice(0, 1), [1]), (slice(1, 4), [2, 3, 4]))
+    ]
+    assert_same({name: parts[0][name] + parts[1][name] for name in whole}, whole)

@@ -22,10 +22,9 @@ BACKENDS = ["hotcoco", "pycocotools"]
 def instances(masks, labels, scores, size):
     """Masks (H, W) or (T, H, W) of one picture, sorted best first."""
     order = np.argsort(-np.asarray(scores, dtype=np.float32), kind="stable")
-    pixels = np.array([masks[i].ravel() for i in order], dtype=bool)
-    bits = np.packbits(pixels.reshape(len(order), math.prod(size)), axis=1)
+    pixels = np.array([masks[i] for i in order], dtype=bool).reshape(len(order), *size)
     labels = np.array([labels[i] for i in order], dtype=np.int64)
-    return Instances(bits, labels, np.array(scores, dtype=np.float32)[order], size)
+    return Instances.of_masks(pixels, labels, np.array(scores, dtype=np.float32)[order])
 
 
 def by_pycocotools(pairs, categories, max_detections=100):

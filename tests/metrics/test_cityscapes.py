@@ -57,7 +57,7 @@ def as_instances(found: list[tuple[np.ndarray, int, float]]) -> Instances:
         row[:] = mask.ravel()
     labels = np.array([label for _, label, _ in found], np.int64)
     scores = np.array([score for _, _, score in found], np.float32)
-    return Instances(np.packbits(pixels, axis=1), labels, scores, (1, *SIZE))
+    return Instances.of_masks(pixels.reshape(-1, 1, *SIZE), labels, scores)
 
 
 def measure(scenes: list[Scene]) -> CityscapesAP:

@@ -102,10 +102,8 @@ def as_instances(tracks: list[Track]) -> Instances:
     ranked = sorted(tracks, key=lambda t: -t[1])
     labels, scores, masks = zip(*ranked, strict=True) if ranked else ((), (), ())
     frames = len(masks[0]) if masks else 1
-    pixels = np.array([mask.ravel() for mask in masks], bool).reshape(len(masks), -1)
-    bits = np.packbits(pixels, axis=1)
-    size = (frames, HEIGHT, WIDTH)
-    return Instances(bits, np.array(labels, int), np.array(scores, np.float32), size)
+    pixels = np.array(masks, bool).reshape(-1, frames, HEIGHT, WIDTH)
+    return Instances.of_masks(pixels, np.array(labels, int), np.array(scores, np.float32))
 
 
 def as_truth(tracks: list[Track], frames: int) -> Truth:
@@ -128,12 +126,8 @@ def test_figures_are_those_of_youtube_vis(backend: str, limit: int) -> None:
         if predicted:
             metric.update(as_instances(predicted), as_truth(true, len(predicted[0][2])))
         elif true:
-            nothing = Instances(
-                np.zeros((0, 1), np.uint8),
-                np.zeros(0, int),
-                np.zeros(0, np.float32),
-                (len(true[0][2]), HEIGHT, WIDTH),
-            )
+            size = (len(true[0][2]), HEIGHT, WIDTH)
+            nothing = Instances([], np.zeros(0, int), np.zeros(0, np.float32), size)
             metric.update(nothing, as_truth(true, len(true[0][2])))
     small, large = (side**2 for side in SIDES)
     expected = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from torch import Tensor
 from mask2former.model import deformable_attention
 from mask2former.model.deformable_attention import (
     DeformableAttention,
-    pixel_sizes,
     sample_pyramid,
     sample_pyramid_with_grid,
 )
@@ -25,34 +25,45 @@ HEADS, POINTS, CHANNELS = 2, 3, 4
 
 
 def random_inputs(
-    dtype: torch.dtype = torch.float64, *, queries: int = 11, spread: float = 1.6
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Value, locations (many outside of 0..1) and weights for two pictures."""
+    dtype: torch.dtype = torch.float64, *, queries: int = 11, spread: float = 3.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Value, reference, offsets (many reach outside) and logits for two pictures."""
     pixels = sum(height * width for height, width in SHAPES)
     place = (2, queries, HEADS, len(SHAPES), POINTS)
     value = torch.randn(2, pixels, HEADS, CHANNELS, dtype=dtype)
-    locations = (torch.rand(*place, 2, dtype=dtype) - 0.5) * spread + 0.5
-    return value, locations, torch.randn(place, dtype=dtype)
+    offsets = torch.randn(*place, 2, dtype=dtype) * spread
+    reference = torch.rand(queries, 2, dtype=dtype)
+    return value, reference, offsets, 2 * torch.randn(place, dtype=dtype)
 
 
-def sample_with_loops(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+def sample_with_loops(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
     """The definition: one query, head, level, point and corner at a time."""
-    batch, queries, heads, levels, points, _ = locations.shape
+    batch, queries, heads, levels, points, _ = offsets.shape
     out = value.new_zeros(batch, queries, heads, value.shape[-1])
     starts = [0, *itertools.accumulate(height * width for height, width in SHAPES)]
-    where = itertools.product(*map(range, (batch, queries, heads, levels, points)))
-    for n, q, head, level, point in where:
-        height, width = SHAPES[level]
-        x, y = locations[n, q, head, level, point].tolist()
-        x, y = x * width - 0.5, y * height - 0.5
-        for row, column in itertools.product(
-            *[(math.floor(at), math.floor(at) + 1) for at in (y, x)]
-        ):
-            if 0 <= row < height and 0 <= column < width:
-                share = (1 - abs(x - column)) * (1 - abs(y - row))
-                read = value[n, starts[level] + row * width + column, head]
-                out[n, q, head] += weights[n, q, head, level, point] * share * read
+    for n, q, head in itertools.product(*map(range, (batch, queries, heads))):
+        powers = logits[n, q, head].exp()
+        for level, point in itertools.product(range(levels), range(points)):
+            height, width = SHAPES[level]
+            x, y = (reference[q] * reference.new_tensor([width, height])).tolist()
+            x += offsets[n, q, head, level, point, 0].item() - 0.5
+            y += offsets[n, q, head, level, point, 1].item() - 0.5
+            for row, column in itertools.product(
+                *[(math.floor(at), math.floor(at) + 1) for at in (y, x)]
+            ):
+                if 0 <= row < height and 0 <= column < width:
+                    share = (1 - abs(x - column)) * (1 - abs(y - row))
+                    read = value[n, starts[level] + row * width + column, head]
+                    out[n, q, head] += powers[level, point] / powers.sum() * share * read
     return out.flatten(2)
+
+
+def differentiate(sample: Callable[..., Tensor], inputs: Sequence[Tensor], above: Tensor) -> tuple:
+    """The output, and the gradients of value, offsets and logits under the gradient `above`."""
+    value, reference, offsets, logits = inputs
+    learned = [tensor.clone().requires_grad_() for tensor in (value, offsets, logits)]
+    out = sample(learned[0], SHAPES, reference, *learned[1:])
+    return out.detach(), *torch.autograd.grad(out, learned, above)
 
 
 @pytest.fixture
@@ -65,11 +76,9 @@ def two_threads():
 
 @pytest.mark.parametrize("sample", [sampling_kernel.sample_pyramid, sample_pyramid_with_grid])
 def test_sampling_equals_a_plain_loop(sample):
-    value, locations, weights = random_inputs(queries=5)
-    expected = sample_with_loops(value, locations, weights)
-    torch.testing.assert_close(
-        sample(value, SHAPES, locations, weights), expected, rtol=1e-12, atol=1e-12
-    )
+    value, *rest = random_inputs(queries=5)
+    expected = sample_with_loops(value, *rest)
+    torch.testing.assert_close(sample(value, SHAPES, *rest), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -78,89 +87,116 @@ def test_sampling_equals_a_plain_loop(sample):
 def test_kernel_equals_grid_sample_forward_and_backward(dtype, tolerance):
     inputs = random_inputs(dtype, queries=40)
     above = torch.randn(2, 40, HEADS * CHANNELS, dtype=dtype)
-    found = []
-    for sample in (sampling_kernel.sample_pyramid, sample_pyramid_with_grid):
-        value, locations, weights = (tensor.clone().requires_grad_() for tensor in inputs)
-        out = sample(value, SHAPES, locations, weights)
-        found.append((out, *torch.autograd.grad(out, (value, locations, weights), above)))
+    found = [
+        differentiate(sample, inputs, above)
+        for sample in (sampling_kernel.sample_pyramid, sample_pyramid_with_grid)
+    ]
     for ours, theirs in zip(*found, strict=True):
+        assert ours.dtype == dtype
         scale = theirs.abs().max().item()
         torch.testing.assert_close(ours, theirs, rtol=0.0, atol=tolerance * scale)
 
 
 def test_kernel_takes_strided_inputs_and_gradients():
-    value, locations, weights = random_inputs()
-    strided = value.transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()
-    plain = value.clone().requires_grad_()
-    for tensor in (strided, plain):
-        out = sampling_kernel.sample_pyramid(tensor, SHAPES, locations, weights)
-        out[..., ::2].sum().backward()
-    torch.testing.assert_close(strided.grad, plain.grad)
+    inputs = random_inputs()
+    strided = [tensor.transpose(0, 1).contiguous().transpose(0, 1) for tensor in inputs]
+    above = torch.randn(2, 11, 2 * HEADS * CHANNELS, dtype=torch.float64)[..., ::2]
+    plain = differentiate(sampling_kernel.sample_pyramid, inputs, above.contiguous())
+    found = differentiate(sampling_kernel.sample_pyramid, strided, above)
+    assert all(torch.equal(one, two) for one, two in zip(found, plain, strict=True))
 
 
 def test_kernel_agrees_on_borders_and_corners():
-    value, locations, weights = random_inputs(queries=60)
-    edges = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5], dtype=torch.float64)
-    picks = torch.randint(len(edges), locations.shape)
+    """Where a place is a pixel's centre, half way between two, or half a pixel outside."""
+    value, reference, offsets, logits = random_inputs(queries=60)
+    reference[:] = 0.5
     sizes = torch.tensor([(width, height) for height, width in SHAPES], dtype=torch.float64)
-    half_pixel = (torch.randint(-1, 2, locations.shape) * 0.5) / sizes[:, None]
-    locations = edges[picks] + half_pixel
-    ours = sampling_kernel.sample_pyramid(value, SHAPES, locations, weights)
-    theirs = sample_pyramid_with_grid(value, SHAPES, locations, weights)
+    edges = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0], dtype=torch.float64)
+    half_pixel = torch.randint(-1, 2, offsets.shape) * 0.5
+    offsets = edges[torch.randint(len(edges), offsets.shape)] * sizes[:, None] + half_pixel
+    ours = sampling_kernel.sample_pyramid(value, SHAPES, reference, offsets, logits)
+    theirs = sample_pyramid_with_grid(value, SHAPES, reference, offsets, logits)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("far", [-1e6, 1e6, -1e30, 1e30, float("inf"), float("nan")])
 def test_kernel_reads_nothing_far_outside(far):
-    value, locations, weights = random_inputs()
-    locations[0, 3] = far
-    locations.requires_grad_()
-    value.requires_grad_()
-    out = sampling_kernel.sample_pyramid(value, SHAPES, locations, weights)
+    inputs = random_inputs()
+    inputs[2][0, 3] = far
+    above = torch.ones(2, 11, HEADS * CHANNELS, dtype=torch.float64)
+    out, *grads = differentiate(sampling_kernel.sample_pyramid, inputs, above)
     assert (out[0, 3] == 0).all()
-    out.sum().backward()
-    assert torch.isfinite(out).all()
-    assert torch.isfinite(value.grad).all()
-    assert (locations.grad[0, 3] == 0).all()
+    assert all(torch.isfinite(tensor).all() for tensor in (out, *grads))
+    assert (grads[1][0, 3] == 0).all()
+    assert (grads[2][0, 3] == 0).all()
+
+
+@pytest.mark.parametrize("sample", [sampling_kernel.sample_pyramid, sample_pyramid_with_grid])
+@pytest.mark.parametrize("place", [0, 4, len(SHAPES) * POINTS - 1])
+def test_one_logit_that_is_no_number_spoils_its_query_and_head_alone(sample, place):
+    value, reference, offsets, logits = random_inputs(spread=0.1)
+    reference[:] = 0.5
+    logits[1, 2, 1].view(-1)[place] = math.nan
+    out = sample(value, SHAPES, reference, offsets, logits).unflatten(-1, (HEADS, CHANNELS))
+    spoiled = torch.isnan(out)
+    assert spoiled[1, 2, 1].all()
+    assert spoiled.sum() == CHANNELS
+
+
+def test_kernel_weighs_large_logits_as_softmax_does():
+    """Neither e to the 1000 nor a logit of minus infinity is anything but a weight in 0..1."""
+    inputs = random_inputs(torch.float32)
+    inputs[3][0] += 1000
+    inputs[3][1] -= 1000
+    inputs[3][:, :, :, 0, 0] = -math.inf
+    above = torch.randn(2, 11, HEADS * CHANNELS)
+    ours, theirs = (
+        differentiate(sample, inputs, above)
+        for sample in (sampling_kernel.sample_pyramid, sample_pyramid_with_grid)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_kernel_gradients_pass_gradcheck():
-    value, locations, weights = random_inputs(queries=2)
-    inputs = tuple(tensor.requires_grad_() for tensor in (value, locations, weights))
+    value, reference, offsets, logits = random_inputs(queries=2)
+    learned = tuple(tensor.requires_grad_() for tensor in (value, offsets, logits))
     assert torch.autograd.gradcheck(
-        lambda *tensors: sampling_kernel.sample_pyramid(tensors[0], SHAPES, *tensors[1:]), inputs
+        lambda value, *rest: sampling_kernel.sample_pyramid(value, SHAPES, reference, *rest),
+        learned,
     )
+
+
+def test_kernel_refuses_a_reference_that_asks_for_a_gradient():
+    value, reference, *rest = random_inputs()
+    with pytest.raises(AssertionError, match="no gradient"):
+        sampling_kernel.sample_pyramid(value, SHAPES, reference.requires_grad_(), *rest)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of opcheck itself
 def test_kernel_is_a_well_formed_operator():
-    value, locations, weights = random_inputs(torch.float32)
-    shapes = torch.tensor(SHAPES)
-    forward = torch.ops.mask2former.sample_pyramid.default
-    torch.library.opcheck(
-        forward,
-        (value.requires_grad_(), shapes, locations.requires_grad_(), weights.requires_grad_()),
-    )
-    backward = torch.ops.mask2former.sample_pyramid_backward.default
+    value, reference, offsets, logits = random_inputs(torch.float32)
+    constants = (torch.tensor(SHAPES), reference)
     grad = torch.randn(2, 11, HEADS * CHANNELS)
-    plain = [tensor.detach() for tensor in (value, locations, weights)]
-    torch.library.opcheck(backward, (grad, plain[0], shapes, *plain[1:]))
+    backward = torch.ops.mask2former.sample_pyramid_backward.default
+    torch.library.opcheck(backward, (grad, value, *constants, offsets, logits))
+    forward = torch.ops.mask2former.sample_pyramid.default
+    value, offsets, logits = (t.requires_grad_() for t in (value, offsets, logits))
+    torch.library.opcheck(forward, (value, *constants, offsets, logits))
 
 
 def test_kernel_gives_the_same_on_two_threads(two_threads):
-    value, locations, weights = random_inputs(torch.float32, queries=7)
+    inputs = random_inputs(torch.float32, queries=7)
+    above = torch.randn(2, 7, HEADS * CHANNELS)
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        tensors = [t.clone().requires_grad_() for t in (value, locations, weights)]
-        out = sampling_kernel.sample_pyramid(tensors[0], SHAPES, *tensors[1:])
-        found.append((out, *torch.autograd.grad(out.square().sum(), tensors)))
+        found.append(differentiate(sampling_kernel.sample_pyramid, inputs, above))
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
 def test_kernel_leaves_the_number_of_threads_alone(two_threads):
-    value, locations, weights = random_inputs(torch.float32)
-    sampling_kernel.sample_pyramid(value, SHAPES, locations, weights)
+    value, *rest = random_inputs(torch.float32)
+    sampling_kernel.sample_pyramid(value, SHAPES, *rest)
     assert torch.get_num_threads() == 2
 
 
@@ -175,10 +211,10 @@ def test_kernel_compiles_where_no_cache_can_be_written():
 
 
 def test_sampling_works_without_the_kernel(monkeypatch):
-    value, locations, weights = random_inputs()
-    compiled = sample_pyramid(value, SHAPES, locations, weights)
+    value, *rest = random_inputs()
+    compiled = sample_pyramid(value, SHAPES, *rest)
     monkeypatch.setattr(deformable_attention, "sampling_kernel", None)
-    torch.testing.assert_close(sample_pyramid(value, SHAPES, locations, weights), compiled)
+    torch.testing.assert_close(sample_pyramid(value, SHAPES, *rest), compiled)
 
 
 def test_attention_starts_by_looking_around_itself():
@@ -202,7 +238,6 @@ def test_attention_weights_are_shared_out_over_levels_and_points():
         torch.full((3, 2), 0.5, dtype=torch.float64),
         memory,
         shapes,
-        pixel_sizes(shapes, memory),
     )
     expected = attention.output_proj(attention.value_proj(memory[:, :3]))
     torch.testing.assert_close(out, expected)

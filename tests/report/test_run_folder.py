@@ -9,7 +9,6 @@ from PIL import Image
 
 from mask2former.data import Shapes
 from mask2former.report.run_folder import METRICS_FILE, RunFolder
-from mask2former.structures import SemanticMap
 
 LOSSES = {"loss": 4.0, "loss_ce": 1.0, "loss_mask": 2.0, "loss_dice": 1.0, "learning_rate": 1e-4}
 
@@ -95,9 +94,8 @@ def test_curves_are_drawn_with_and_without_evaluations(folder: RunFolder, evalua
         assert image.width > 2 * image.height > 400
 
 
-def test_sample_stands_beside_its_picture(folder: RunFolder) -> None:
-    shapes = Shapes(1, (32, 48))
-    result = SemanticMap(np.zeros((1, 32, 48), np.int16))
-    folder.save_sample("picture", shapes.image(0), result, shapes.categories)
+def test_sample_is_written_under_its_name(folder: RunFolder) -> None:
+    picture = Image.fromarray(Shapes(1, (32, 48)).image(0))
+    folder.save_sample("picture", picture)
     with Image.open(folder.path / "samples" / "picture.png") as image:
-        assert image.width > image.height
+        assert image.size == (48, 32)

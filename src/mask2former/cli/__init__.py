@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mask2former import __version__
+from mask2former.cli.check import check_data
 from mask2former.cli.evaluate import evaluate
 from mask2former.cli.machine import benchmark, doctor
 from mask2former.cli.models import convert, models, recipes
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (predict, train, evaluate, convert, models, recipes, doctor, benchmark):
+for command in (predict, train, evaluate, check_data, convert, models, recipes, doctor, benchmark):
     app.command()(command)
 
 

@@ -39,20 +39,27 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option(help="write the figures, or a submission, to this JSON file")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="write a page, tables, plots and the worst pictures here")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Measure a model by the official rules of its task."""
     from dataclasses import replace
 
     from mask2former.config import override_config
+    from mask2former.config.recipes import read_overrides
     from mask2former.engine.predict import load
     from mask2former.files import to_json
+    from mask2former.layouts import settle_evaluation
     from mask2former.report.run_folder import format_seconds
-    from mask2former.writing import demand_writable, replace_text
+    from mask2former.writing import demand_writable, make_folder, replace_text
 
     start = time.perf_counter()
     if output is not None:  # hours later would be too late
         demand_writable(output)
+    if report is not None:
+        make_folder(report)
     chosen, settings = as_split(split), as_settings(data or ())
     predictor = load(model, device)
     official = as_protocol(protocol, model, predictor.card)
@@ -61,14 +68,18 @@ def evaluate(
         config = config.model_copy(update={"test": official.test})
         say(f"the official test settings of {official.name}")
     config = override_config(config, [*(["test.tta={}"] if tta else []), *settings])
+    named = as_task(task)
+    tasks = [named] if named else official.tasks if official else [predictor.task]
+    typed = read_overrides(settings)
+    config, found = settle_evaluation(config, typed, chosen, wanted=tasks[0])
+    for sentence in found:
+        say(f"data: {sentence}")
     predictor.card = replace(predictor.card, config=config)
     if official is not None and predictor.takes_clips and submit(predictor, chosen, output):
         return
-    named = as_task(task)
-    tasks = [named] if named else official.tasks if official else [predictor.task]
-    reports = measure_tasks(predictor, tasks, chosen, official)
+    reports = measure_tasks(predictor, tasks, chosen, official, report, model)
     if output is not None:
-        first, *others = ({"task": t, **report._asdict()} for t, report in reports.items())
+        first, *others = ({"task": t, **figures._asdict()} for t, figures in reports.items())
         document = {"model": model, "split": split, **first, **({"also": others} if others else {})}
         replace_text(output, to_json(document, indent=1))
         print(f"saved: {output}")
@@ -105,25 +116,44 @@ def submit(predictor: Any, split: SplitName, output: Path | None) -> bool:
     return True
 
 
-def measure_tasks(predictor: Any, tasks: list[Task], split: SplitName, official: Any) -> dict:
-    """Reports by task, printed; of the tasks after the first those that the data allows."""
+def measure_tasks(
+    predictor: Any,
+    tasks: list[Task],
+    split: SplitName,
+    official: Any,
+    folder: Path | None,
+    model: str,
+) -> dict:
+    """Reports by task, printed; of the tasks after the first those that the data allows.
+
+    With a folder each is written there too, several in folders of their names.
+    """
     from mask2former.build import build_split
     from mask2former.engine.evaluate import evaluate as measure
+    from mask2former.metrics import Inspection
 
     reports = {}
     data = predictor.card.config.data
     for task in tasks:
+        threshold = predictor.card.config.test.show_threshold
+        inspection = Inspection(predictor.categories, threshold) if folder else None
         try:
             dataset = build_split(data, split, task, predictor.categories)
             for note in dataset.notes:
                 say(f"note: {note}")
-            reports[task] = measure(predictor, dataset, task, show=ticker(len(dataset)))
+            reports[task] = measure(
+                predictor, dataset, task, show=ticker(len(dataset)), inspection=inspection
+            )
         except ValueError as fault:
             if not reports:
                 raise
             complain(f"{task} is left out: {fault}")
             continue
         print_report(reports[task])
+        if folder is not None:
+            place = folder / task if len(tasks) > 1 else folder
+            about = {"model": model, "split": split, "licence": predictor.card.licence}
+            write_report(place, predictor, dataset, task, reports[task], inspection, about)
         published = official.published(task) if official else {}
         if published:
             figures = "  ".join(f"{name} {value}" for name, value in published.items())
@@ -131,6 +161,39 @@ def measure_tasks(predictor: Any, tasks: list[Task], split: SplitName, official:
             remark = " (against the instance annotations, not these)" if other_truth else ""
             print(f"published: {figures} percent{remark}")
     return reports
+
+
+def write_report(
+    folder: Path,
+    predictor: Any,
+    dataset: Any,
+    task: Task,
+    report: Any,
+    inspection: Any,
+    about: dict[str, object],
+) -> None:
+    """The folder of one evaluation, and where it is."""
+    from mask2former.engine.evaluate import draw_beside_truth
+    from mask2former.report.evaluation import write_evaluation
+
+    write_evaluation(
+        folder,
+        f"{task.capitalize()} segmentation by {about['model']}",
+        task,
+        report,
+        inspection,
+        name=lambda index: str(dataset.file(index)),
+        draw=lambda index: draw_beside_truth(predictor, dataset, index, task),
+        about=about,
+    )
+    counting = inspection.counting()
+    if counting is not None:
+        print(
+            f"counts: {counting.true} objects, {counting.found} found "
+            f"({100 * counting.relative_error:+.1f} %); mean absolute error a picture "
+            f"{counting.mean_absolute_error:.2f}"
+        )
+    print(f"saved: {folder}/report.html")
 
 
 def print_report(report: Any) -> None:

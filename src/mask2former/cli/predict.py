@@ -19,13 +19,25 @@ def predict(
     threshold: Annotated[float | None, typer.Option(help="the score a region needs")] = None,
     output: Annotated[Path, typer.Option(help="where the results go")] = Path("predictions"),
     save: Annotated[
-        str, typer.Option(help="overlay, coco, panoptic, labels, tracks; all that fit")
+        str,
+        typer.Option(
+            help="overlay, coco, coco_polygons, panoptic, labels, masks, yolo, labelme, geojson, "
+            "csv, tracks, with commas between; default: overlay and the task's own file"
+        ),
     ] = "",
+    tile: Annotated[
+        int | None,
+        typer.Option(help="for large pictures: go through them in squares of so many pixels"),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="of the tiles, in pixels; default: an eighth")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Segment pictures or videos: overlays to look at, and COCO or PNG files to work with."""
     from mask2former.engine.predict import load
     from mask2former.engine.predict_files import Session, find_pictures
+    from mask2former.engine.tiles import as_tiling
 
     start = time.perf_counter()
     files = find_pictures(source, output=output)
@@ -40,6 +52,7 @@ def predict(
         threshold,
         [name.strip() for name in save.split(",") if name.strip()],
         complain=complain,
+        tiling=as_tiling(tile, overlap),
     )
     session.run(files)
     failed = f", {session.failed} could not be read" if session.failed else ""

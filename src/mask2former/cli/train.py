@@ -12,7 +12,7 @@ from mask2former.cli.words import Device, say
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="a bundled recipe or a .yaml file")],
+    recipe: Annotated[str, typer.Argument(help="auto, a bundled recipe or a .yaml file")],
     settings: Annotated[list[str] | None, typer.Argument(help="key=value, dotted keys")] = None,
     start_from: Annotated[
         str | None, typer.Option("--from", help="start from this model's weights")
@@ -28,17 +28,26 @@ def train(
 ) -> None:
     """Train a recipe on your data; the run folder is a model folder."""
     from mask2former.config import load_config, override_config
+    from mask2former.config.recipes import read_overrides
     from mask2former.engine import state
+    from mask2former.engine.auto import RECIPE, prepare
     from mask2former.engine.device import choose_device
     from mask2former.engine.train import train as run
+    from mask2former.layouts import settle
     from mask2former.report.run_folder import format_seconds
 
     start = time.perf_counter()
     if resume:
         config = override_config(state.load_config(output), settings or ())
         say(f"going on with the settings stored in {output}, whatever {recipe} says")
+    elif recipe == RECIPE:
+        config = prepare(settings or (), choose_device(device), start_from=start_from, say=say)
     else:
         config = load_config(recipe, settings or ())
+        typed = read_overrides(settings or ())
+        config, found = settle(config, typed, wanted=config.test.task)
+        for sentence in found:
+            say(f"data: {sentence}")
     folder = run(
         config,
         output,
@@ -47,6 +56,7 @@ def train(
         start_from=start_from,
         reset_head=reset_head,
         say=say,
+        began=start,
     )
     say(f"trained in {format_seconds(time.perf_counter() - start)}")
     say(f"saved: {folder} (best model, last/ to resume from, results.png, samples/, train.log)")

@@ -4,6 +4,8 @@ from mask2former.categories import Task
 from mask2former.config.base import Settings
 from mask2former.config.data import (
     Augmentation,
+    ClassEntry,
+    ClassList,
     Clip,
     Data,
     Fit,
@@ -33,6 +35,7 @@ from mask2former.config.tree import (
     dump_config,
     load_config,
     override_config,
+    override_values,
     parse_config,
 )
 
@@ -43,6 +46,8 @@ __all__ = [
     "IMAGENET_STD",
     "Augmentation",
     "Backbone",
+    "ClassEntry",
+    "ClassList",
     "Clip",
     "Config",
     "Data",
@@ -69,5 +74,6 @@ __all__ = [
     "dump_config",
     "load_config",
     "override_config",
+    "override_values",
     "parse_config",
 ]

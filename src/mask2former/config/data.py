@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from mask2former.config.base import Count, Settings, kind_of
+from mask2former.faults import excerpt
 
-Format = Literal["coco", "coco_panoptic", "cityscapes", "label_maps", "youtube_vis", "shapes"]
+Format = Literal[
+    "coco",
+    "coco_panoptic",
+    "yolo",
+    "label_maps",
+    "voc",
+    "cityscapes",
+    "youtube_vis",
+    "shapes",
+]
 SplitName = Literal["train", "val"]
+Level = Annotated[int, Field(ge=0, le=255)]
+Color = tuple[Level, Level, Level]
 
 
 class LargeScaleJitter(Settings):
@@ -60,8 +79,41 @@ class Split(Settings):
     images: Path | None = None
     annotations: Path | None = None
     labels: Path | None = Field(
-        None, description="folder of panoptic PNG files, if not the annotations' name without .json"
+        None,
+        description="folder of panoptic PNG files, if not the annotations' name without .json; "
+        "of a VOC data set's maps of objects",
     )
+    names: Path | None = Field(
+        None, description="text file that names the pictures to take, one a line; null: all"
+    )
+
+
+class ClassEntry(Settings):
+    """One class of a list that stands in the settings themselves."""
+
+    id: int
+    name: str
+    color: Color | None = None
+    is_thing: bool = True
+
+
+def _as_entries(value: Any) -> Any:
+    """Class lists as a person writes them: names in the order of their ids, or names by id."""
+    match value:
+        case {**names} if all(type(number) is int for number in names):
+            return [{"id": number, "name": str(name)} for number, name in names.items()]
+        case {**names}:
+            raise ValueError(f"{excerpt(dict(names))} must be names by number, as {{0: road}}")
+        case [*names] if all(isinstance(name, str) for name in names):
+            return [{"id": number, "name": name} for number, name in enumerate(names)]
+        case [*entries]:
+            strange = [e for e in entries if not isinstance(e, dict | ClassEntry)]
+            if strange:
+                raise ValueError(f"{excerpt(strange[0])} is no class; write names, or {{id, name}}")
+    return value
+
+
+ClassList = Annotated[Path | str | tuple[ClassEntry, ...], BeforeValidator(_as_entries)]
 
 
 class Clip(Settings):
@@ -78,11 +130,30 @@ class Data(Settings):
     root: Path | None = Field(None, description="relative paths of the splits start here")
     train: Split = Split()
     val: Split = Split()
-    classes: Path | str | None = Field(None, description="JSON list of classes, or a bundled name")
+    classes: ClassList | None = Field(
+        None, description="names in order, names by id, a JSON list of classes, or a bundled name"
+    )
     ignore: tuple[int, ...] = Field((255,), description="values of label maps that nobody counts")
     offset: int = Field(0, description="added to the other values of label maps")
+    colors: dict[str, Color] | Path | None = Field(
+        None, description="label maps in colours: the colour of each class, or a file that says it"
+    )
+    background: Literal["none", "class", "void"] = Field(
+        "none",
+        description="value 0 of label maps, or the class of that name: like any other value, a "
+        "class of its own whatever the list says, or nobody's",
+    )
     endings: tuple[str, str] = Field(
         ("", ""), description="what the names of pictures and label maps end in, each its own"
+    )
+    merge: dict[str, tuple[str, ...]] = Field(
+        {}, description="new classes, and those of the data that each is made of"
+    )
+    ignore_classes: tuple[str, ...] = Field(
+        (), description="classes of the data that nobody counts"
+    )
+    channels: Count | None = Field(
+        None, description="pictures have so many of their own, at their own depth; null: 8-bit RGB"
     )
     augmentation: Augmentation = LargeScaleJitter()
     clip: Clip | None = Field(None, description="train on clips of videos")
@@ -92,6 +163,13 @@ class Data(Settings):
     )
     first: PositiveInt | None = Field(
         None, description="use only the first pictures of each split, in its order"
+    )
+    repeat: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="pictures with a class that a smaller part f of all pictures shows come "
+        "sqrt(repeat / f) times as often (LVIS)",
     )
     workers: int = Field(2, ge=0)
     cache_mb: int = Field(2000, ge=0)
@@ -106,4 +184,23 @@ class Data(Settings):
     def _clips_are_of_videos(self) -> Self:
         if self.clip is not None and self.format not in ("youtube_vis", "shapes"):
             raise ValueError("clip is for videos: the format must be youtube_vis (or shapes)")
+        return self
+
+    @model_validator(mode="after")
+    def _background_is_of_maps(self) -> Self:
+        if self.background != "none" and self.format not in (None, "label_maps", "voc"):
+            raise ValueError(
+                f"background={self.background} is for label maps; data.ignore_classes names "
+                f"classes of {self.format} that nobody counts"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_of_folders(self) -> Self:
+        if self.format in ("coco", "coco_panoptic", "cityscapes", "youtube_vis") and (
+            self.train.names or self.val.names
+        ):
+            raise ValueError(
+                f"names choose pictures of label_maps, voc and yolo; {self.format} lists its own"
+            )
         return self

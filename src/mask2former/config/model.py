@@ -125,3 +125,24 @@ class Model(Settings):
     transformer_decoder: TransformerDecoder = TransformerDecoder()
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[PositiveFloat, ...] = IMAGENET_STD
+    value_range: tuple[float, float] | None = Field(
+        None, description="the pictures' black and white, which mean and std count as 0 and 255"
+    )
+
+    @model_validator(mode="after")
+    def _value_range_is_a_range(self) -> Self:
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range={list(self.value_range)} must be [black, white]")
+        return self
+
+    @property
+    def pixel_mean(self) -> list[float]:
+        """The mean in the pictures' own numbers."""
+        low, high = self.value_range or (0.0, 255.0)
+        return [low + mean * (high - low) / 255 for mean in self.mean]
+
+    @property
+    def pixel_std(self) -> list[float]:
+        """The standard deviation in the pictures' own numbers."""
+        low, high = self.value_range or (0.0, 255.0)
+        return [std * (high - low) / 255 for std in self.std]

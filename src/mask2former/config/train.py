@@ -18,6 +18,11 @@ class Loss(Settings):
     mask_weight: NonNegativeFloat = 5.0
     dice_weight: NonNegativeFloat = 5.0
     no_object_weight: NonNegativeFloat = 0.1
+    class_weights: dict[str, NonNegativeFloat] | Literal["auto"] | None = Field(
+        None,
+        description="{name: weight} in the class loss, 1 for the others; 'auto': by the inverse "
+        "root of their objects' counts",
+    )
     mask_loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     match_on: Literal["points", "pixels"] = "points"
     supervise_on: Literal["uncertain_points", "random_points", "pixels"] = "uncertain_points"
@@ -40,6 +45,12 @@ class Train(Settings):
     """The loop."""
 
     steps: int = Field(368_750, ge=1)
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="all must end within these, measuring included: steps, warm-up and the times "
+        "of measuring and saving are set by how long the first steps take",
+    )
     batch_size: int = Field(16, ge=1, description="pictures per optimiser step, over all processes")
     accumulation: int = Field(1, ge=1, description="micro-batches the batch is cut into")
     sharded: bool = Field(
@@ -63,9 +74,15 @@ class Train(Settings):
     )
     seed: NonNegativeInt = 0
     evaluate_every: int = Field(5000, ge=1)
+    evaluate_on: int | None = Field(
+        None, ge=1, description="so many validation pictures, spread evenly; null: all of them"
+    )
     best_by: str | None = Field(None, description="the figure that tells the best model: AP50, ...")
     patience: int | None = Field(
         None, ge=1, description="stop after so many evaluations without a better model"
+    )
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        ("tensorboard",), description="what else draws the figures; each where it is installed"
     )
     save_every: int = Field(1000, ge=1)
     log_every: int = Field(20, ge=1)

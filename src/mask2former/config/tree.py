@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
@@ -70,6 +70,18 @@ def override_config(config: Config, overrides: Sequence[str]) -> Config:
         return config
     tree = merge(config.model_dump(mode="json"), read_overrides(overrides))
     return parse_config(tree, "the command line")
+
+
+def override_values(config: Config, values: dict[str, Any]) -> Config:
+    """Change dotted keys of a resolved tree to values a program has found."""
+    tree = config.model_dump(mode="json")
+    for key, value in values.items():
+        *branches, leaf = key.split(".")
+        place = tree
+        for branch in branches:
+            place = place[branch]
+        place[leaf] = value
+    return parse_config(tree, ", ".join(values))
 
 
 def parse_config(tree: dict, source: str) -> Config:

@@ -5,10 +5,13 @@ from mask2former.data.coco import CocoInstances
 from mask2former.data.dataset import Cached, Dataset, Subset
 from mask2former.data.loader import InfiniteSampler, collate, training_loader
 from mask2former.data.panoptic import CocoPanoptic
+from mask2former.data.relabel import Relabelled
 from mask2former.data.semantic import LabelMaps
 from mask2former.data.shapes import Shapes
 from mask2former.data.transforms import large_scale_jitter, resize_and_crop, resize_only
 from mask2former.data.video import YouTubeVIS
+from mask2former.data.voc import ObjectMaps
+from mask2former.data.yolo import YoloPolygons
 
 __all__ = [
     "Cached",
@@ -18,8 +21,11 @@ __all__ = [
     "Dataset",
     "InfiniteSampler",
     "LabelMaps",
+    "ObjectMaps",
+    "Relabelled",
     "Shapes",
     "Subset",
+    "YoloPolygons",
     "YouTubeVIS",
     "collate",
     "large_scale_jitter",

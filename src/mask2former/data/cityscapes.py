@@ -9,6 +9,7 @@ import numpy as np
 from mask2former import rle
 from mask2former.categories import Categories, Task
 from mask2former.data.dataset import Dataset, as_sample
+from mask2former.data.listener import STRICT, Listener
 from mask2former.data.semantic import pair_files
 from mask2former.files import read_label_map
 from mask2former.structures import IGNORE, Sample, TrueInstance, TrueSegment, Truth
@@ -26,12 +27,18 @@ class Cityscapes(Dataset):
     """
 
     def __init__(
-        self, images: str | Path, annotations: str | Path, categories: Categories, *, task: Task
+        self,
+        images: str | Path,
+        annotations: str | Path,
+        categories: Categories,
+        *,
+        task: Task,
+        listener: Listener = STRICT,
     ) -> None:
         self.categories = categories
         self.task = task
         self._root = Path(images)
-        self._pairs = pair_files(self._root, Path(annotations), ENDINGS)
+        self._pairs = pair_files(self._root, Path(annotations), ENDINGS, listener=listener)
         values = np.arange(2**16)
         class_ids = np.where(values < PER_CLASS, values, values // PER_CLASS)
         official = Categories.bundled("cityscapes_panoptic")

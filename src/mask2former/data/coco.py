@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,18 @@ import numpy as np
 from mask2former import rle
 from mask2former.categories import Categories
 from mask2former.data.dataset import Dataset, as_sample, check_files_exist
-from mask2former.data.entries import Entry, check_unique, demand, label_of, section
-from mask2former.files import LARGEST, read_image, read_json
+from mask2former.data.entries import (
+    Entry,
+    check_unique,
+    demand,
+    ids_left_out,
+    label_of,
+    place_of,
+    section,
+    sound_ids,
+)
+from mask2former.data.listener import STRICT, Listener
+from mask2former.files import LARGEST, read_json
 from mask2former.structures import Sample, TrueInstance, Truth
 
 
@@ -33,14 +43,22 @@ class CocoInstances(Dataset):
     """
 
     def __init__(
-        self, images: str | Path, annotations: str | Path, *, categories: Categories | None = None
+        self,
+        images: str | Path,
+        annotations: str | Path,
+        *,
+        categories: Categories | None = None,
+        listener: Listener = STRICT,
     ) -> None:
         path = Path(annotations)
         document = read_json(path)
         self.annotations = path
         self.categories = read_categories(document, path, categories)
-        self._pictures = read_pictures(document, Path(images), path)
-        self._objects, self.notes = _pack_objects(document, self._pictures, self.categories, path)
+        self._listener = listener
+        self._pictures = read_pictures(document, Path(images), path, listener)
+        self._objects, self.notes = _pack_objects(
+            document, self._pictures, self.categories, path, listener
+        )
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -49,7 +67,7 @@ class CocoInstances(Dataset):
         return self._pictures[index].file
 
     def image(self, index: int) -> np.ndarray:
-        return read_picture(self._pictures[index], self.annotations)
+        return read_picture(self._pictures[index], self.annotations, self.read)
 
     def sample(self, index: int) -> Sample:
         picture, image = self._pictures[index], self.image(index)
@@ -58,6 +76,10 @@ class CocoInstances(Dataset):
         labels = [objects[k].label for k in kept]
         return as_sample(image[None], layers[:, None], labels, picture.file.name)
 
+    def labels(self, index: int) -> list[int]:
+        objects = json.loads(self._objects[index])  # no mask is made
+        return [label for _, label, _, is_crowd, _ in objects if not is_crowd]
+
     def truth(self, index: int) -> Truth:
         return Truth(self._pictures[index].size, instances=list(self._instances(index)))
 
@@ -65,8 +87,12 @@ class CocoInstances(Dataset):
         for number, label, area, is_crowd, shape in json.loads(self._objects[index]):
             name = f"{self.annotations}: annotation {number}"
             mask = read_mask(shape, self._pictures[index].size, name)
+            covered = 0 if mask is None else rle.area(mask)
+            if not covered:
+                sentence = f"{name} covers no pixel of its picture and is left out"
+                self._listener.skip(self.annotations, f"annotation {number}", sentence)
             if mask is not None:
-                area = rle.area(mask) if area is None else area
+                area = covered if area is None else area
                 yield TrueInstance(mask, label, area, is_crowd)
 
 
@@ -82,26 +108,35 @@ def read_categories(document: Entry, path: Path, wanted: Categories | None = Non
         raise ValueError(f"{path}: {error}") from error
 
 
-def read_pictures(document: Entry, folder: Path, path: Path) -> list[Picture]:
+def read_pictures(
+    document: Entry, folder: Path, path: Path, listener: Listener = STRICT
+) -> list[Picture]:
     """Read `images` and check that every file is there."""
     pictures = []
     for entry in section(document, "images", path):
-        demand(entry, ("id", "file_name", "height", "width"), "an image", path)
-        size = entry["height"], entry["width"]
-        if size[0] * size[1] > LARGEST:
-            raise ValueError(
-                f"{path}: image {entry['id']} is said to be {size[1]} x {size[0]} pixels, more "
-                "than can be read; mend its height and width"
-            )
-        pictures.append(Picture(entry["id"], folder / entry["file_name"], size))
-    check_unique((picture.id for picture in pictures), "image", path)
-    check_files_exist((picture.file for picture in pictures), path)
-    return pictures
+        try:
+            pictures.append(_read_entry(entry, folder, path))
+        except ValueError as error:
+            listener.fault(path, place_of(entry, "image"), error)
+    check_unique((picture.id for picture in pictures), "image", path, listener)
+    missing = check_files_exist((picture.file for picture in pictures), path, listener)
+    return [picture for picture in pictures if picture.file not in missing]
 
 
-def read_picture(picture: Picture, path: Path) -> np.ndarray:
-    """The pixels (H, W, 3) of a picture, if it is as large as its annotation in `path` says."""
-    image = read_image(picture.file)
+def _read_entry(entry: Entry, folder: Path, path: Path) -> Picture:
+    demand(entry, ("id", "file_name", "height", "width"), "an image", path)
+    size = entry["height"], entry["width"]
+    if size[0] * size[1] > LARGEST:
+        raise ValueError(
+            f"{path}: image {entry['id']} is said to be {size[1]} x {size[0]} pixels, more "
+            "than can be read; mend its height and width"
+        )
+    return Picture(entry["id"], folder / entry["file_name"], size)
+
+
+def read_picture(picture: Picture, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """The pixels (H, W, C) of a picture, if it is as large as its annotation in `path` says."""
+    image = read(picture.file)
     check_size(picture, image, path)
     return image
 
@@ -167,39 +202,61 @@ def paint_layers(masks: Sequence[dict], size: tuple[int, int]) -> tuple[np.ndarr
 
 
 def _pack_objects(
-    document: Entry, pictures: list[Picture], categories: Categories, path: Path
+    document: Entry,
+    pictures: list[Picture],
+    categories: Categories,
+    path: Path,
+    listener: Listener,
 ) -> tuple[list[bytes], list[str]]:
     """Check `annotations` and store, for each picture, its objects as a line of JSON; and notes."""
     entries = section(document, "annotations", path)
-    number_of = {picture.id: number for number, picture in enumerate(pictures)}
+    place_of_id = {picture.id: place for place, picture in enumerate(pictures)}
+    left_out = ids_left_out(document["images"], place_of_id)
     objects: list[list] = [[] for _ in pictures]
     empty: list[int] = []
     for entry in entries:
-        demand(entry, ("id", "image_id", "category_id", "segmentation"), "an annotation", path)
-        name = f"{path}: annotation {entry['id']}"
-        number = number_of.get(entry["image_id"])
-        if number is None:
-            raise ValueError(
-                f"{name} is of image {entry['image_id']}, which 'images' does not list"
-            )
-        label = label_of(entry, categories, name)
-        shape = entry["segmentation"]
-        if check_shape(shape, pictures[number].size, name):
-            is_crowd = bool(entry.get("iscrowd", 0))
-            objects[number].append((entry["id"], label, entry.get("area"), is_crowd, shape))
-        else:
-            empty.append(entry["id"])
-    check_unique((entry["id"] for entry in entries), "annotation", path)
-    return [json.dumps(found).encode() for found in objects], _note_empty(empty, len(entries), path)
+        if left_out and str(entry.get("image_id")) in left_out:
+            continue
+        try:
+            place, label = _check_object(entry, place_of_id, categories, path)
+            name, shape = f"{path}: annotation {entry['id']}", entry["segmentation"]
+            if check_shape(shape, pictures[place].size, name):
+                is_crowd = bool(entry.get("iscrowd", 0))
+                objects[place].append((entry["id"], label, entry.get("area"), is_crowd, shape))
+            else:
+                empty.append(entry["id"])
+                where, sentence = (
+                    f"annotation {entry['id']}",
+                    f"{name} has no area inside its picture",
+                )
+                listener.skip(path, where, f"{sentence} and is left out")
+        except ValueError as error:
+            listener.fault(path, place_of(entry, "annotation"), error)
+    check_unique(sound_ids(entries), "annotation", path, listener)
+    notes = _note_empty(empty, len(entries), path, listener)
+    return [json.dumps(found).encode() for found in objects], notes
 
 
-def _note_empty(empty: list[int], count: int, path: Path) -> list[str]:
+def _check_object(
+    entry: Entry, place_of_id: dict[int, int], categories: Categories, path: Path
+) -> tuple[int, int]:
+    """The place of an annotation's picture in the list of pictures, and its label."""
+    demand(entry, ("id", "image_id", "category_id", "segmentation"), "an annotation", path)
+    name = f"{path}: annotation {entry['id']}"
+    place = place_of_id.get(entry["image_id"])
+    if place is None:
+        raise ValueError(f"{name} is of image {entry['image_id']}, which 'images' does not list")
+    return place, label_of(entry, categories, name)
+
+
+def _note_empty(empty: list[int], count: int, path: Path, listener: Listener) -> list[str]:
     if not empty:
         return []
     if len(empty) == count:
-        raise ValueError(
+        sentence = (
             f"{path}: none of its {count} annotations covers a pixel of its picture; are these "
             "boxes or points without masks?"
         )
+        listener.fault(path, "annotations", ValueError(sentence))
     note = f"{path}: {len(empty)} of {count} annotations have no area inside their picture and are"
     return [f"{note} left out, the first is annotation {empty[0]}"]

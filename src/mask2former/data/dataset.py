@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +12,10 @@ import torch
 from torchvision import tv_tensors
 
 from mask2former.categories import Categories
+from mask2former.data.listener import STRICT, Listener
 from mask2former.faults import shorten
 from mask2former.files import read_image
-from mask2former.structures import Sample, Truth
+from mask2former.structures import IGNORE, Sample, Truth
 
 
 class Dataset(Protocol):
@@ -27,6 +28,9 @@ class Dataset(Protocol):
     """Whether there is any truth; a benchmark's validation set may keep it to its server."""
     varies: bool = False
     """Whether `sample` draws anew with every call, so that nobody may keep what it gave."""
+
+    read: Callable[[str | Path], np.ndarray] = staticmethod(read_image)
+    """What reads a picture's file: as 8-bit RGB, or with its own channels (`rasters.reader`)."""
 
     def __len__(self) -> int: ...
 
@@ -43,8 +47,16 @@ class Dataset(Protocol):
         ...
 
     def image(self, index: int) -> np.ndarray:
-        """The picture as RGB, uint8 (H, W, 3); a clip as (T, H, W, 3)."""
-        return read_image(self.file(index))
+        """The picture as `read` gives it, (H, W, C); a clip as (T, H, W, C)."""
+        return self.read(self.file(index))
+
+    def labels(self, index: int) -> list[int]:
+        """The class of every region that a picture is annotated with, crowds left out."""
+        truth = self.truth(index)
+        if truth.instances is None and truth.semantic is not None:
+            return [label for label in np.unique(truth.semantic).tolist() if label != IGNORE]
+        regions = truth.segments or truth.instances or ()
+        return [region.label for region in regions if not region.is_crowd]
 
     def select(self, indices: Iterable[int]) -> Dataset:
         """A view of some pictures, in the given order."""
@@ -70,6 +82,9 @@ class Subset(Dataset):
 
     def file(self, index: int) -> Path | str:
         return self.dataset.file(self.indices[index])
+
+    def labels(self, index: int) -> list[int]:
+        return self.dataset.labels(self.indices[index])
 
     def sample(self, index: int) -> Sample:
         return self.dataset.sample(self.indices[index])
@@ -124,8 +139,12 @@ class Cached(Dataset):
 def as_sample(
     frames: np.ndarray, ids: np.ndarray, labels: Sequence[int] | np.ndarray, name: str
 ) -> Sample:
-    """Wrap frames (T, H, W, 3) uint8 and id layers (L, T, H, W) as the transforms want them."""
+    """Wrap frames (T, H, W, C) and id layers (L, T, H, W) as the transforms want them.
+
+    Other numbers than bytes become float32, which can be resized.
+    """
     assert frames.shape[:3] == ids.shape[1:], (frames.shape, ids.shape)
+    frames = frames if frames.dtype == np.uint8 else frames.astype(np.float32)
     pixels = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
     layers = torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int32))
     return Sample(
@@ -136,10 +155,14 @@ def as_sample(
     )
 
 
-def check_files_exist(files: Iterable[Path], wanted_by: str | Path) -> None:
-    """Raise one ValueError that counts the missing files and names the first three."""
+def check_files_exist(
+    files: Iterable[Path], wanted_by: Path, listener: Listener = STRICT
+) -> set[Path]:
+    """Tell of every missing file, in a sentence that counts them and names three; return them."""
     # os.path answers False, where pathlib raises, for names that no file can have.
     missing = [file for file in files if not os.path.isfile(file)]  # noqa: PTH113
-    if missing:
-        first = ", ".join(shorten(str(file), 120) for file in missing[:3])
-        raise ValueError(f"{wanted_by}: {len(missing)} of its files are missing: {first}")
+    for place, file in enumerate(missing):
+        named = ", ".join(shorten(str(one), 120) for one in (missing[:3] if place == 0 else [file]))
+        sentence = f"{wanted_by}: {len(missing)} of its files are missing: {named}"
+        listener.fault(wanted_by, shorten(str(file), 200), ValueError(sentence))
+    return set(missing)

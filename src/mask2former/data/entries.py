@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mask2former.categories import Categories
+from mask2former.data.listener import STRICT, Listener
 from mask2former.faults import excerpt
 
 Entry = dict[str, Any]
@@ -81,12 +82,28 @@ def demand(entry: Entry, keys: Sequence[str], what: str, path: Path) -> None:
             )
 
 
-def check_unique(ids: Iterable[int], what: str, path: Path) -> None:
-    """Raise a ValueError that names the first id that occurs twice."""
+def place_of(entry: Entry, what: str, key: str = "id") -> str:
+    """Where a fault is, in a few words: the entry with its id, if it has one."""
+    return f"{what} {excerpt(entry[key])}" if key in entry else what
+
+
+def sound_ids(entries: Iterable[Entry]) -> Iterator[int]:
+    """The ids of entries that have one that can be read."""
+    return (entry["id"] for entry in entries if "id" in entry and ID.fits(entry["id"]))
+
+
+def ids_left_out(entries: Iterable[Entry], kept: Iterable[int]) -> set[str]:
+    """The ids, as text, of entries that a listener let the reader leave out."""
+    return {str(entry.get("id")) for entry in entries} - {str(number) for number in kept}
+
+
+def check_unique(ids: Iterable[int], what: str, path: Path, listener: Listener = STRICT) -> None:
+    """Tell of every id that occurs twice."""
     seen = set()
     for number in ids:
         if number in seen:
-            raise ValueError(f"{path}: {what} id {number} occurs more than once; number them anew")
+            sentence = f"{path}: {what} id {number} occurs more than once; number them anew"
+            listener.fault(path, f"{what} {number}", ValueError(sentence))
         seen.add(number)
 
 

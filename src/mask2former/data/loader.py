@@ -29,29 +29,53 @@ class InfiniteSampler(data.Sampler[Draw]):
     """Endless shuffled epochs, of which this process takes every `world`-th position.
 
     `start` positions were consumed before, by all processes together: the stream goes on as if it
-    had never stopped.
+    had never stopped. `repeats` tells how often each picture comes in an epoch, on average; a
+    picture of 1.5 comes once and twice by turns.
     """
 
     def __init__(
-        self, length: int, seed: int, start: int = 0, *, rank: int = 0, world: int = 1
+        self,
+        length: int,
+        seed: int,
+        start: int = 0,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        repeats: np.ndarray | None = None,
     ) -> None:
         if length < 1:
             raise ValueError("the training set has no picture")
-        self.length = length
+        self.repeats = np.ones(length) if repeats is None else repeats
+        assert self.repeats.shape == (length,), self.repeats.shape
+        # Where in its turns each picture begins, or all of 1.5 would come twice in one epoch.
+        self.phases = np.random.default_rng((seed, 0, 1)).random(length)
         self.seed = seed
         self.first = start + rank
         self.world = world
 
     def __iter__(self) -> Iterator[Draw]:
-        shuffled, order = -1, np.empty(0, int)
+        epoch = int(self.first / self.repeats.sum())
+        while self._begin(epoch) > self.first:
+            epoch -= 1
+        begin, order = self._begin(epoch), self._shuffle(epoch)
         for position in count(self.first, self.world):
-            epoch, place = divmod(position, self.length)
-            if epoch != shuffled:
-                shuffled, order = epoch, self._shuffle(epoch)
-            yield Draw(position, int(order[place]))
+            while position >= begin + len(order):
+                begin, epoch = begin + len(order), epoch + 1
+                order = self._shuffle(epoch)
+            yield Draw(position, int(order[position - begin]))
+
+    def _drawn_before(self, epoch: int) -> np.ndarray:
+        """How often each picture came before an epoch: its repeats, rounded as its phase tells."""
+        return np.floor(epoch * self.repeats + self.phases).astype(int)
+
+    def _begin(self, epoch: int) -> int:
+        """The first position of an epoch."""
+        return int(self._drawn_before(epoch).sum())
 
     def _shuffle(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(self.length)
+        times = self._drawn_before(epoch + 1) - self._drawn_before(epoch)
+        pictures = np.repeat(np.arange(len(times)), times)
+        return np.random.default_rng((self.seed, epoch)).permutation(pictures)
 
 
 class Fault(NamedTuple):
@@ -132,6 +156,7 @@ def training_loader(
     rank: int = 0,
     world: int = 1,
     padding: Sequence[float] = (PADDING,),
+    repeats: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Load `batch_size` pictures a process, without end; the first `start` were seen before.
 
@@ -142,7 +167,7 @@ def training_loader(
     loader = data.DataLoader(
         _Drawn(dataset, transform, seed),
         batch_size=batch_size,
-        sampler=InfiniteSampler(len(dataset), seed, start, rank=rank, world=world),
+        sampler=InfiniteSampler(len(dataset), seed, start, rank=rank, world=world, repeats=repeats),
         num_workers=workers,
         collate_fn=partial(_collate_or_tell, padding=padding),
         # Its own, or each start of the loader would draw from the global one that dropout uses,

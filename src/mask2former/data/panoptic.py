@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,10 +17,26 @@ from mask2former.data.coco import (
     read_pictures,
 )
 from mask2former.data.dataset import Dataset, as_sample, check_files_exist
-from mask2former.data.entries import Entry, check_unique, demand, label_of, section
+from mask2former.data.entries import (
+    Entry,
+    check_unique,
+    demand,
+    ids_left_out,
+    label_of,
+    place_of,
+    section,
+)
+from mask2former.data.listener import STRICT, Listener
 from mask2former.faults import shorten
 from mask2former.files import read_json, read_panoptic_ids
 from mask2former.structures import IGNORE, Sample, TrueInstance, TrueSegment, Truth
+
+
+class SegmentMap(NamedTuple):
+    """One entry of `annotations`: a PNG file and what its ids mean."""
+
+    file: Path
+    segments: list[TrueSegment]
 
 
 class CocoPanoptic(Dataset):
@@ -36,17 +53,25 @@ class CocoPanoptic(Dataset):
         labels: str | Path | None = None,
         *,
         categories: Categories | None = None,
+        listener: Listener = STRICT,
     ) -> None:
         path = Path(annotations)
         document = read_json(path)
         self.annotations = path
         self.categories = read_categories(document, path, categories)
-        self._pictures = read_pictures(document, Path(images), path)
-        entries = _entry_of_each(document, self._pictures, path)
+        pictures = read_pictures(document, Path(images), path, listener)
         folder = path.with_suffix("") if labels is None else Path(labels)
-        self._label_files = [folder / entry["file_name"] for entry in entries]
-        self._segments = [_read_segments(entry, self.categories, path) for entry in entries]
-        check_files_exist(self._label_files, path)
+        entry_of = _entry_of_each(document, pictures, path, listener)
+        map_of = {
+            number: SegmentMap(folder / entry["file_name"], segments)
+            for number, entry in entry_of.items()
+            if (segments := _read_segments(entry, self.categories, path, listener)) is not None
+        }
+        missing = check_files_exist((one.file for one in map_of.values()), path, listener)
+        self._pictures = [
+            p for p in pictures if p.id in map_of and map_of[p.id].file not in missing
+        ]
+        self._maps = [map_of[picture.id] for picture in self._pictures]
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -55,7 +80,7 @@ class CocoPanoptic(Dataset):
         return self._pictures[index].file
 
     def image(self, index: int) -> np.ndarray:
-        return read_picture(self._pictures[index], self.annotations)
+        return read_picture(self._pictures[index], self.annotations, self.read)
 
     def sample(self, index: int) -> Sample:
         picture, image = self._pictures[index], self.image(index)
@@ -87,7 +112,7 @@ class CocoPanoptic(Dataset):
 
     def _read_places(self, index: int) -> tuple[np.ndarray, list[TrueSegment]]:
         """Read the PNG as (H, W): 0 is void, i + 1 the i-th of the segments."""
-        file, segments = self._label_files[index], self._segments[index]
+        file, segments = self._maps[index]
         ids = read_panoptic_ids(file)
         check_size(self._pictures[index]._replace(file=file), ids, self.annotations)
         known = np.array([0, *(segment.id for segment in segments)], np.int32)
@@ -99,38 +124,60 @@ class CocoPanoptic(Dataset):
         return places, segments
 
 
-def _entry_of_each(document: Entry, pictures: list[Picture], path: Path) -> list[Entry]:
-    """The annotation of every picture, in the order of the pictures."""
-    entries = section(document, "annotations", path)
-    for entry in entries:
-        demand(entry, ("image_id", "file_name", "segments_info"), "an annotation", path)
-    check_unique((entry["image_id"] for entry in entries), "annotation of image", path)
-    entry_of = {entry["image_id"]: entry for entry in entries}
+def _entry_of_each(
+    document: Entry, pictures: list[Picture], path: Path, listener: Listener
+) -> dict[int, Entry]:
+    """The annotation of every picture, by the picture's id."""
     known = {picture.id for picture in pictures}
-    unknown, bare = entry_of.keys() - known, known - entry_of.keys()
-    if unknown:
-        raise ValueError(
-            f"{path}: image {min(unknown, key=str)} has an annotation but is not in 'images'"
-        )
-    if bare:
-        first = min(bare, key=str)
-        raise ValueError(
-            f"{path}: {len(bare)} images have no annotation, for one {first}; take them out of "
+    left_out = ids_left_out(document["images"], known)
+    entries = []
+    for entry in section(document, "annotations", path):
+        try:
+            demand(entry, ("image_id", "file_name", "segments_info"), "an annotation", path)
+            section(entry, "segments_info", path)
+            if entry["image_id"] in known:
+                entries.append(entry)
+            elif str(entry["image_id"]) not in left_out:
+                raise ValueError(
+                    f"{path}: image {entry['image_id']} has an annotation but is not in 'images'"
+                )
+        except ValueError as error:
+            listener.fault(path, place_of(entry, "annotation of image", "image_id"), error)
+            left_out.add(str(entry.get("image_id")))
+    check_unique((entry["image_id"] for entry in entries), "annotation of image", path, listener)
+    entry_of = {entry["image_id"]: entry for entry in entries}
+    bare = sorted((i for i in known - entry_of.keys() if str(i) not in left_out), key=str)
+    for number in bare:
+        sentence = (
+            f"{path}: {len(bare)} images have no annotation, for one {number}; take them out of "
             "'images', or annotate them"
         )
-    return [entry_of[picture.id] for picture in pictures]
+        listener.fault(path, f"image {number}", ValueError(sentence))
+    return entry_of
 
 
-def _read_segments(entry: Entry, categories: Categories, path: Path) -> list[TrueSegment]:
-    """Read `segments_info` in its order, by which panoptic quality chooses among crowds."""
+def _read_segments(
+    entry: Entry, categories: Categories, path: Path, listener: Listener
+) -> list[TrueSegment] | None:
+    """Read `segments_info` in its order, by which panoptic quality chooses among crowds.
+
+    None where a segment is faulty and the listener goes on: the whole map is then left out.
+    """
     segments, file = [], shorten(entry["file_name"], 120)
-    for segment in section(entry, "segments_info", path):
-        demand(segment, ("id", "category_id", "area"), f"{file}: a segment", path)
-        name = f"{path}: segment {segment['id']} of {file}"
-        label = label_of(segment, categories, name)
-        if not isinstance(segment["id"], int) or not 0 < segment["id"] < 2**24:
-            raise ValueError(f"{name}: ids start at 1, since 0 is void, and end at 2**24 - 1")
-        is_crowd = bool(segment.get("iscrowd", 0))
-        segments.append(TrueSegment(segment["id"], label, segment["area"], is_crowd))
-    check_unique((segment.id for segment in segments), f"{file}: segment", path)
-    return segments
+    described = entry["segments_info"]
+    for segment in described:
+        try:
+            segments.append(_read_segment(segment, file, categories, path))
+        except ValueError as error:
+            listener.fault(path, f"{place_of(segment, 'segment')} of {file}", error)
+    check_unique((segment.id for segment in segments), f"{file}: segment", path, listener)
+    return segments if len(segments) == len(described) else None
+
+
+def _read_segment(segment: Entry, file: str, categories: Categories, path: Path) -> TrueSegment:
+    demand(segment, ("id", "category_id", "area"), f"{file}: a segment", path)
+    name = f"{path}: segment {segment['id']} of {file}"
+    label = label_of(segment, categories, name)
+    if not isinstance(segment["id"], int) or not 0 < segment["id"] < 2**24:
+        raise ValueError(f"{name}: ids start at 1, since 0 is void, and end at 2**24 - 1")
+    return TrueSegment(segment["id"], label, segment["area"], bool(segment.get("iscrowd", 0)))

@@ -27,7 +27,10 @@ PADDING = 128
 
 
 def large_scale_jitter(
-    size: int | Size = 1024, scale: tuple[float, float] = (0.1, 2.0), flips: Flips = "horizontal"
+    size: int | Size = 1024,
+    scale: tuple[float, float] = (0.1, 2.0),
+    flips: Flips = "horizontal",
+    padding: Sequence[float] = (PADDING,),
 ) -> Transform:
     """Flip, resize to fit a random multiple of `size`, crop to it and pad (COCO's recipe)."""
     size = _as_size(size)
@@ -36,7 +39,7 @@ def large_scale_jitter(
             *_flips(flips),
             Resize(partial(_fit_randomly, box=size, scale=scale)),
             Crop(size, on_diagonal),
-            PadRightBottom(size),
+            PadRightBottom(size, padding),
             compact,
         ]
     )
@@ -49,6 +52,7 @@ def resize_and_crop(
     *,
     color: Sequence[Transform] = (),
     flips: Flips = "horizontal",
+    padding: Sequence[float] = (PADDING,),
 ) -> Transform:
     """Resize the short edge to one of `short_edges`, crop, jitter the colours, flip and pad.
 
@@ -56,7 +60,7 @@ def resize_and_crop(
     YouTube-VIS with `crop=None`.
     """
     cropped = [] if crop is None else [Crop(crop, anywhere)]
-    padded = [] if crop is None else [PadRightBottom(crop)]
+    padded = [] if crop is None else [PadRightBottom(crop, padding)]
     return v2.Compose(
         [
             Resize(partial(_shorten_randomly, short_edges=short_edges, max_size=max_size)),
@@ -69,10 +73,12 @@ def resize_and_crop(
     )
 
 
-def resize_only(size: int | Size) -> Transform:
+def resize_only(size: int | Size, padding: Sequence[float] = (PADDING,)) -> Transform:
     """Resize to fit `size` and pad, always alike."""
     size = _as_size(size)
-    return v2.Compose([Resize(partial(fit_inside, box=size)), PadRightBottom(size), compact])
+    return v2.Compose(
+        [Resize(partial(fit_inside, box=size)), PadRightBottom(size, padding), compact]
+    )
 
 
 class Resize:
@@ -116,14 +122,17 @@ class PadRightBottom:
 
     def __init__(self, size: Size, color: Sequence[float] = (PADDING,)) -> None:
         self.size = size
-        self.color = [float(round(value)) for value in color]
+        self.color = [float(value) for value in color]
 
     def __call__(self, sample: Sample) -> Sample:
         height, width = _size(sample)
         sides = [0, 0, max(self.size[1] - width, 0), max(self.size[0] - height, 0)]
         if not any(sides):
             return sample
-        image = F.pad(sample["image"], sides, fill=self.color)
+        image = sample["image"]
+        bytewise = image.dtype == torch.uint8
+        color = [float(round(value)) for value in self.color] if bytewise else self.color
+        image = F.pad(image, sides, fill=color)
         return _replaced(sample, image, F.pad(sample["ids"], sides, fill=0))
 
 
@@ -141,7 +150,7 @@ class ColorJitterSSD:
 
     Every step comes with probability 1/2 and is rounded down to 8 bits: brightness, then contrast,
     saturation and hue, or saturation, hue and contrast. v2's own jitter blends with grey and
-    permutes channels instead.
+    permutes channels instead. It knows 8-bit RGB: other pictures pass through unchanged.
     """
 
     def __call__(self, sample: Sample) -> Sample:
@@ -149,6 +158,8 @@ class ColorJitterSSD:
         if torch.rand(()) < 0.5:
             steps = [_jitter_saturation, _jitter_hue, _jitter_contrast]
         pixels = sample["image"].as_subclass(Tensor)
+        if pixels.dtype != torch.uint8 or pixels.shape[-3] != 3:
+            return sample
         for step in [_jitter_brightness, *steps]:
             if torch.rand(()) < 0.5:
                 pixels = step(pixels)

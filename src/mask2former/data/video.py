@@ -22,7 +22,17 @@ from mask2former.data.coco import (
     read_picture,
 )
 from mask2former.data.dataset import Dataset, as_sample, check_files_exist
-from mask2former.data.entries import Entry, check_unique, demand, label_of, section
+from mask2former.data.entries import (
+    Entry,
+    check_unique,
+    demand,
+    ids_left_out,
+    label_of,
+    place_of,
+    section,
+    sound_ids,
+)
+from mask2former.data.listener import STRICT, Listener
 from mask2former.files import read_json
 from mask2former.structures import Sample, TrueInstance, Truth
 
@@ -53,6 +63,7 @@ class YouTubeVIS(Dataset):
         frames: int = 2,
         reach: int = 20,
         categories: Categories | None = None,
+        listener: Listener = STRICT,
     ) -> None:
         path = Path(annotations)
         document = read_json(path)
@@ -60,9 +71,9 @@ class YouTubeVIS(Dataset):
         self.categories = read_categories(document, path, categories)
         self._frames, self._reach = frames, reach
         self._folder = Path(images)
-        self._videos = _read_videos(document, self._folder, path)
+        self._videos = _read_videos(document, self._folder, path, listener)
         self.is_labelled = document.get("annotations") is not None
-        self._objects = _pack_objects(document, self._videos, self.categories, path)
+        self._objects = _pack_objects(document, self._videos, self.categories, path, listener)
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -109,7 +120,9 @@ class YouTubeVIS(Dataset):
     def _read(self, index: int, chosen: Sequence[int]) -> np.ndarray:
         number, files, size = self._videos[index]
         pictures = [Picture(number, files[frame], size) for frame in chosen]
-        return np.stack([read_picture(picture, self.annotations) for picture in pictures])
+        return np.stack(
+            [read_picture(picture, self.annotations, self.read) for picture in pictures]
+        )
 
     def _instances(self, index: int, chosen: Sequence[int]) -> Iterator[TrueInstance]:
         """The objects with their masks in the chosen frames, side by side."""
@@ -139,46 +152,76 @@ def draw_frames(length: int, count: int, reach: int) -> list[int]:
     return sorted([first, *(others + [first] * count)[: count - 1]])
 
 
-def _read_videos(document: Entry, folder: Path, path: Path) -> list[Video]:
+def _read_videos(document: Entry, folder: Path, path: Path, listener: Listener) -> list[Video]:
     """Read `videos` and check that every frame is there."""
     videos = []
     for entry in section(document, "videos", path):
-        demand(entry, ("id", "file_names", "height", "width"), "a video", path)
-        if not entry["file_names"]:
-            raise ValueError(f"{path}: video {entry['id']} has no frame")
+        try:
+            demand(entry, ("id", "file_names", "height", "width"), "a video", path)
+            if not entry["file_names"]:
+                raise ValueError(f"{path}: video {entry['id']} has no frame")
+        except ValueError as error:
+            listener.fault(path, place_of(entry, "video"), error)
+            continue
         frames = [folder / name for name in entry["file_names"]]
         videos.append(Video(entry["id"], frames, (entry["height"], entry["width"])))
-    check_unique((video.id for video in videos), "video", path)
-    check_files_exist((frame for video in videos for frame in video.frames), path)
-    return videos
+    check_unique((video.id for video in videos), "video", path, listener)
+    frames = (frame for video in videos for frame in video.frames)
+    missing = check_files_exist(frames, path, listener)
+    return [video for video in videos if missing.isdisjoint(video.frames)]
 
 
 def _pack_objects(
-    document: Entry, videos: list[Video], categories: Categories, path: Path
+    document: Entry,
+    videos: list[Video],
+    categories: Categories,
+    path: Path,
+    listener: Listener,
 ) -> list[bytes]:
     """Check `annotations` and store, for each video, its objects as a line of JSON."""
     entries = [] if document.get("annotations") is None else section(document, "annotations", path)
-    number_of = {video.id: number for number, video in enumerate(videos)}
+    place_of_id = {video.id: place for place, video in enumerate(videos)}
+    left_out = ids_left_out(document["videos"], place_of_id)
     objects: list[list] = [[] for _ in videos]
     for entry in entries:
-        demand(entry, ("id", "video_id", "category_id", "segmentations"), "an annotation", path)
-        name = f"{path}: annotation {entry['id']}"
-        number = number_of.get(entry["video_id"])
-        if number is None:
-            raise ValueError(
-                f"{name} is of video {entry['video_id']}, which 'videos' does not list"
-            )
-        label = label_of(entry, categories, name)
-        shapes, video = entry["segmentations"], videos[number]
-        if not isinstance(shapes, list) or len(shapes) != len(video.frames):
-            count = len(shapes) if isinstance(shapes, list) else "no list of"
-            raise ValueError(
-                f"{name} has {count} segmentations, but its video has {len(video.frames)} frames; "
-                "write one a frame, and null where the object is not seen"
-            )
-        for shape in filter(None, shapes):
-            check_shape(shape, video.size, name)
+        if left_out and str(entry.get("video_id")) in left_out:
+            continue
+        try:
+            place, label = _check_object(entry, videos, place_of_id, categories, path)
+        except ValueError as error:
+            listener.fault(path, place_of(entry, "annotation"), error)
+            continue
         is_crowd = bool(entry.get("iscrowd", 0))
-        objects[number].append((entry["id"], label, entry.get("areas"), is_crowd, shapes))
-    check_unique((entry["id"] for entry in entries), "annotation", path)
+        shapes = entry["segmentations"]
+        if not any(shapes):
+            sentence = f"{path}: annotation {entry['id']} is seen in no frame and is left out"
+            listener.skip(path, place_of(entry, "annotation"), sentence)
+        objects[place].append((entry["id"], label, entry.get("areas"), is_crowd, shapes))
+    check_unique(sound_ids(entries), "annotation", path, listener)
     return [json.dumps(found).encode() for found in objects]
+
+
+def _check_object(
+    entry: Entry,
+    videos: list[Video],
+    place_of_id: dict[int, int],
+    categories: Categories,
+    path: Path,
+) -> tuple[int, int]:
+    """The place of an annotation's video in the list of videos, and its label."""
+    demand(entry, ("id", "video_id", "category_id", "segmentations"), "an annotation", path)
+    name = f"{path}: annotation {entry['id']}"
+    place = place_of_id.get(entry["video_id"])
+    if place is None:
+        raise ValueError(f"{name} is of video {entry['video_id']}, which 'videos' does not list")
+    label = label_of(entry, categories, name)
+    shapes, video = entry["segmentations"], videos[place]
+    if not isinstance(shapes, list) or len(shapes) != len(video.frames):
+        count = len(shapes) if isinstance(shapes, list) else "no list of"
+        raise ValueError(
+            f"{name} has {count} segmentations, but its video has {len(video.frames)} frames; "
+            "write one a frame, and null where the object is not seen"
+        )
+    for shape in filter(None, shapes):
+        check_shape(shape, video.size, name)
+    return place, label

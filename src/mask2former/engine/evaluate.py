@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
-import numpy as np
+from PIL import Image
 
 from mask2former.config import Task
 from mask2former.data import Dataset
 from mask2former.engine.predict import Predictor
 from mask2former.engine.processes import ALONE, Team
-from mask2former.metrics import for_task
-
-
-class Report(NamedTuple):
-    """The figures of one evaluation."""
-
-    summary: dict[str, float]  # fractions, the headline first
-    per_class: list[dict[str, Any]]
-    protocol: str
-    pictures: int
-    seconds: float
-
-    def score(self, name: str | None = None) -> float:
-        """The figure that tells the best model, by default the headline; -inf if not measured."""
-        value = self.summary[name or next(iter(self.summary))]
-        return float("-inf") if np.isnan(value) else value
+from mask2former.engine.stops import patient_keyboard
+from mask2former.metrics import AveragePrecision, Inspection, for_task
+from mask2former.report.evaluation import Report
+from mask2former.report.pictures import compare
 
 
 def evaluate(
@@ -37,11 +24,13 @@ def evaluate(
     *,
     show: Callable[[int], None] = lambda done: None,
     team: Team = ALONE,
+    inspection: Inspection | None = None,
 ) -> Report:
     """Predict every picture and compare; `show` hears how many are done.
 
     The processes of a team take the pictures in turn, each picture once, and all get the report of
-    all pictures. The data set's classes must be the model's, in the model's order.
+    all pictures, and an `inspection` of them all. The data set's classes must be the model's, in
+    the model's order.
     """
     if dataset.categories.names != predictor.categories.names:
         raise ValueError(
@@ -53,15 +42,36 @@ def evaluate(
     categories, detections = predictor.categories, test.max_detections
     metric = for_task(task, categories, detections, shard=shard, rules=test.ap)
     start = time.perf_counter()
-    for index in range(team.rank, len(dataset), team.size):
-        result = predictor.segment(dataset.image(index), task)
-        try:
-            metric.update(result, dataset.truth(index))
-        except ValueError as error:
-            raise ValueError(f"{dataset.file(index)}: {error}") from error
-        show(index + 1)
+    with patient_keyboard() as look_for_keyboard:
+        for index in range(team.rank, len(dataset), team.size):
+            result = predictor.segment(dataset.image(index), task)
+            try:
+                truth = dataset.truth(index)
+                metric.update(result, truth)
+            except ValueError as error:
+                raise ValueError(f"{dataset.file(index)}: {error}") from error
+            if inspection is not None:
+                inspection.update(index, result, truth)
+            show(index + 1)
+            look_for_keyboard()
     metric, *others = team.gather(metric)
     for other in others:
         metric.merge(other)
+    if inspection is not None:
+        for rank, part in enumerate(team.gather(inspection)):
+            if rank != team.rank:
+                inspection.merge(part)
+        if isinstance(metric, AveragePrecision):
+            inspection.curves = metric.curves()
     seconds = time.perf_counter() - start
     return Report(metric.compute(), metric.per_class(), metric.protocol, len(dataset), seconds)
+
+
+def draw_beside_truth(
+    predictor: Predictor, dataset: Dataset, index: int, task: Task
+) -> Image.Image:
+    """One picture as the annotators and as the model see it."""
+    image = dataset.image(index)
+    shown = predictor.card.config.test.show_threshold if task == "instance" else None
+    result = predictor.segment(image, task, shown)
+    return compare(image, dataset.truth(index), result, predictor.categories)

@@ -18,10 +18,10 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from mask2former.config import Train
+from mask2former.config import Schedule, Train
 from mask2former.engine.average import Average
 from mask2former.engine.blocks import checkpoint_gradients, find_blocks
-from mask2former.engine.optimizer import build_optimizer, learning_rate_factor
+from mask2former.engine.optimizer import Pace, build_optimizer, learning_rate_factor
 from mask2former.engine.processes import Team, spread, whole, without_exchange
 from mask2former.engine.start import freeze
 from mask2former.loss.criterion import Criterion, Normalisers
@@ -45,7 +45,7 @@ class Learner:
         team: Team,
     ) -> None:
         self.train = train
-        self.criterion = criterion
+        self.criterion = criterion.to(accelerator.device)
         self.accelerator = accelerator
         self.team = team
         self.frozen = freeze(network, train.freeze)
@@ -56,8 +56,14 @@ class Learner:
         self.optimizer = accelerator.prepare(build_optimizer(network, train))
         groups = self.optimizer.param_groups
         self.rates = [(group["lr"], group["weight_decay"]) for group in groups]
-        self.rate_factor = learning_rate_factor(train.schedule, train.steps)
+        self.follow(Pace(train.steps), train.schedule)
         self.average = None if train.ema is None else Average(network, train.ema)
+        self.normalisers: Normalisers | None = None
+        """Of the step being taken: its micro-batches share them."""
+
+    def follow(self, pace: Pace, schedule: Schedule) -> None:
+        """Let the learning rate fall at a pace."""
+        self.rate_factor = learning_rate_factor(schedule, *pace)
 
     def learn(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Take step number `step` (from 0): the terms of the loss and `gradient_norm`.
@@ -86,6 +92,7 @@ class Learner:
 
     def begin(self, step: int) -> None:
         """Set modes, rates and random numbers, all of them functions of the step alone."""
+        self.normalisers = None
         self.model.train()
         for module in self.frozen:
             module.eval()
@@ -108,17 +115,19 @@ class Learner:
         """The loss terms of a micro-batch, each divided by what the whole batch counts."""
         with self.accelerator.autocast():
             predictions = self.model(batch.images[part].float())
-        queries = predictions[0].class_logits.shape[1]
-        normalisers = self.count(batch, queries)
-        return self.criterion(predictions, batch.targets[part], normalisers, seeds)
+        if self.normalisers is None:  # once a step: all its pictures have one size
+            self.normalisers = self.count(batch, predictions[0].class_logits.shape[1])
+        return self.criterion(predictions, batch.targets[part], self.normalisers, seeds)
 
     def count(self, batch: Batch, queries: int) -> Normalisers:
         """The divisors of the whole batch, over processes; gradients are averaged over these."""
         own = self.criterion.normalisers(batch.targets, queries)
         if self.team.size == 1:
             return own
-        both = torch.tensor(own, device=self.accelerator.device)
-        return Normalisers(*self.team.mean(both).unbind())
+        both = [torch.as_tensor(divisor, dtype=torch.float32) for divisor in own]
+        device = self.accelerator.device
+        moved = torch.stack([divisor.to(device, non_blocking=True) for divisor in both])
+        return Normalisers(*self.team.mean(moved).unbind())
 
     def draw_seeds(self, step: int, count: int) -> list[int]:
         """One key per picture for its random points: equal for any number of processes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -34,12 +35,33 @@ def build_optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:
     )
 
 
-def learning_rate_factor(schedule: Schedule, steps: int) -> Callable[[int], float]:
-    """What the learning rate is multiplied with at each step, from 0 to `steps`."""
+class Pace(NamedTuple):
+    """How fast a run goes through its schedule: from `at` at the step `since` to 1 at `steps`."""
+
+    steps: int
+    since: int = 0
+    at: float = 0.0
+
+    def progress(self, step: int) -> float:
+        """The place of a step in the schedule, from 0 to 1."""
+        if step >= self.steps:
+            return 1.0
+        return self.at + (1 - self.at) * ((step - self.since) / (self.steps - self.since))
+
+    def bend(self, step: int, steps: int) -> Pace:
+        """Go on from a step with another number of steps in all: the schedule never jumps."""
+        return Pace(steps, step, self.progress(step))
+
+
+def learning_rate_factor(
+    schedule: Schedule, steps: int, since: int = 0, at: float = 0.0
+) -> Callable[[int], float]:
+    """What the learning rate is multiplied with at each step of a `Pace`."""
+    pace = Pace(steps, since, at)
 
     def factor(step: int) -> float:
         warm = min((step + 1) / max(schedule.warmup, 1), 1.0)
-        progress = min(step / steps, 1.0)
+        progress = pace.progress(step)
         match schedule.kind:
             case "poly":
                 return warm * (1 - progress) ** schedule.power

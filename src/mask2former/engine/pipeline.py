@@ -26,6 +26,11 @@ def ahead(items: Iterator[T]) -> Generator[T, None, None]:
             yield item.pop()  # which leaves no reference to it here
 
 
+def in_turn(items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """The items as they come, for those of which only one at a time may be in memory."""
+    return items
+
+
 def _next(items: Iterator[T]) -> list[T]:
     """The next item, or nothing after the last."""
     for item in items:

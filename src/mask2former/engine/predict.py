@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast, get_args, overload
 
@@ -14,14 +17,15 @@ from torch import Tensor
 
 from mask2former.categories import Categories
 from mask2former.checkpoint import ModelCard, load_model
-from mask2former.config import Task, Tta
+from mask2former.config import Task, Tta, override_config
 from mask2former.data.transforms import shorten
 from mask2former.engine.device import choose_device
 from mask2former.engine.pipeline import ahead
-from mask2former.files import as_rgb, read_image
-from mask2former.frames import read_clip, stack_frames
+from mask2former.engine.sources import ClipSource, Source, read_frames, read_source
+from mask2former.engine.tiles import Tiling, segment_tiles
 from mask2former.model.folding import fold_batch_norms
 from mask2former.model.mask2former import Mask2Former
+from mask2former.model.onednn import multiply_by_onednn
 from mask2former.postprocess.instance import instances, tracks
 from mask2former.postprocess.panoptic import panoptic
 from mask2former.postprocess.semantic import (
@@ -31,13 +35,12 @@ from mask2former.postprocess.semantic import (
     semantic_map,
     semantic_map_of_views,
 )
+from mask2former.rasters import reader
 from mask2former.results import PictureResult, wrap
 from mask2former.structures import Prediction, Result, Sizes
 from mask2former.zoo import find_model
 
 STRIDE = 32
-Source = str | Path | Image.Image | np.ndarray | Tensor
-ClipSource = str | Path | np.ndarray | Tensor | Iterable[Source]
 Turn = Callable[[Tensor], Tensor]
 
 
@@ -60,7 +63,8 @@ class Predictor:
     It takes the network over: batch norms are folded into the weights, for inference.
 
     Takes a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), RGB 0..255; a list
-    of these gives a list. To a video model each is a clip of one frame; longer ones go to `clip`.
+    of these gives a list. A model of other channels takes arrays (H, W, C) of its own numbers. To
+    a video model each is a clip of one frame; longer ones go to `clip`.
     """
 
     def __init__(self, model: Mask2Former, card: ModelCard, device: torch.device) -> None:
@@ -78,6 +82,15 @@ class Predictor:
     def task(self) -> Task:
         """The task the model was made for."""
         return self.card.config.test.task
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels of their own depth pictures have; None: they are 8-bit RGB."""
+        return self.card.config.data.channels
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """The pixels of a file as `segment` takes them."""
+        return reader(self.channels)(path)
 
     @property
     def takes_clips(self) -> bool:
@@ -106,21 +119,31 @@ class Predictor:
         """
         if isinstance(source, list | tuple):
             return list(self.each(source, task, threshold))
-        return self.answer(*read_source(cast("Source", source)), task, threshold)
+        return self.answer(*read_source(cast("Source", source), self.channels), task, threshold)
 
     def each(
         self, sources: Iterable[Source], task: Task | None = None, threshold: float | None = None
     ) -> Iterator[PictureResult]:
         """Segment one after the other; the next picture is read meanwhile, and none is kept."""
-        with closing(ahead(map(read_source, sources))) as pictures:
+        read = partial(read_source, channels=self.channels)
+        with closing(ahead(map(read, sources))) as pictures:
             for image, name in pictures:
                 yield self.answer(image, name, task, threshold)
 
     def answer(
-        self, image: np.ndarray, name: str, task: Task | None, threshold: float | None
+        self,
+        image: np.ndarray,
+        name: str,
+        task: Task | None,
+        threshold: float | None,
+        tiling: Tiling | None = None,
     ) -> PictureResult:
-        """The result for uint8 pixels as `segment` takes them, with all a person needs of it."""
-        plain = self.segment(image, task or self.task, threshold)
+        """The result for pixels as `segment` takes them, with all a person needs of it."""
+        task = task or self.task
+        if tiling is None:
+            plain = self.segment(image, task, threshold)
+        else:
+            plain = self.segment_tiles(image, task, threshold, tiling)
         return wrap(image, name, self.categories, plain)
 
     def clip(
@@ -131,7 +154,50 @@ class Predictor:
         Takes a folder of frames, a video file, any sequence of pictures, an array (T, H, W, 3) or a
         tensor (T, 3, H, W). All frames go through the network together: cut long videos in pieces.
         """
-        return self.answer(*read_frames(source), task, threshold)
+        return self.answer(*read_frames(source, self.channels), task, threshold)
+
+    def tiled(
+        self,
+        source: Source,
+        task: Task | None = None,
+        threshold: float | None = None,
+        *,
+        tile: int | None = None,
+        overlap: int | None = None,
+    ) -> PictureResult:
+        """Segment a picture of any size in tiles of `tile` x `tile` pixels, joined to one result.
+
+        A tile is resized as a picture of its own would be. So objects look to the network as large
+        as in training where a tile is as large as the training pictures were. By default a tile is
+        as long as the short edge that pictures are resized to, and pixels stay as they are; an
+        eighth of it overlaps. Without a threshold instances need the model's `show_threshold`.
+        """
+        image, name = read_source(source, self.channels)
+        tiling = Tiling.of(tile or self.card.config.test.short_edge, overlap)
+        return self.answer(image, name, task, threshold, tiling)
+
+    def segment_tiles(
+        self, image: np.ndarray, task: Task, threshold: float | None, tiling: Tiling
+    ) -> Result:
+        """The plain result of a picture in tiles."""
+        test = self.card.config.test
+        if threshold is None and task == "instance":
+            threshold = test.show_threshold
+        # Where the picture is narrower than a tile, its part of one is seen at the same scale.
+        whole = shorten((tiling.side, tiling.side), test.short_edge, test.max_size)
+        seen = [round(whole[0] * min(side / tiling.side, 1)) for side in image.shape[:2]]
+        eyes = self.with_settings(
+            f"test.short_edge={max(1, min(seen))}", f"test.max_size={max(1, *seen)}"
+        )
+        return segment_tiles(
+            eyes, image, task, threshold, tiling=tiling, is_thing=self.categories.is_thing
+        )
+
+    def with_settings(self, *overrides: str) -> Predictor:
+        """The same network under other settings of `test`, as dotted overrides."""
+        changed = copy.copy(self)
+        changed.card = replace(self.card, config=override_config(self.card.config, overrides))
+        return changed
 
     def segment(self, image: np.ndarray, task: Task, threshold: float | None = None) -> Result:
         """The plain result for a uint8 picture (H, W, 3), or a video model's for (T, H, W, 3)."""
@@ -188,11 +254,8 @@ class Predictor:
     @torch.inference_mode()
     def look(self, image: np.ndarray, size: tuple[int, int], turn: Turn = upright) -> Prediction:
         """The network's last prediction for a picture that is resized to `size` and turned."""
-        frames = [
-            np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR))
-            for frame in image.reshape(-1, *image.shape[-3:])
-        ]
-        resized = np.stack(frames).reshape(*image.shape[:-3], *size, 3)
+        frames = [resize(frame, size) for frame in image.reshape(-1, *image.shape[-3:])]
+        resized = np.stack(frames).reshape(*image.shape[:-3], *size, image.shape[-1])
         pixels = turn(torch.from_numpy(resized).movedim(-1, -3))
         padded = pad_with_mean(pixels.to(self.device).float(), self.model.mean)
         prediction = self.model(padded[None])[-1]
@@ -209,12 +272,22 @@ def demand_numbers(prediction: Prediction) -> None:
 
 
 def hasten(model: Mask2Former) -> Mask2Former:
-    """The same function with less to do: norms folded; on a CPU, maps with their channels last."""
+    """The same function with less to do: norms folded; on a CPU channels last, and oneDNN."""
     example = torch.zeros(1, model.mean.shape[0], 64, 64, device=model.mean.device)
     fold_batch_norms(model.backbone, example)
     if example.device.type == "cpu":
         model.to(memory_format=torch.channels_last)
+        multiply_by_onednn(model)
     return model
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a picture (H, W, C) as Pillow does; other than 8-bit RGB channel by channel."""
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+    planes = (Image.fromarray(plane.astype(np.float32)) for plane in np.moveaxis(image, 2, 0))
+    resized = [np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
+    return np.stack(resized, axis=2)
 
 
 def pad_with_mean(pixels: Tensor, mean: Tensor) -> Tensor:
@@ -223,53 +296,6 @@ def pad_with_mean(pixels: Tensor, mean: Tensor) -> Tensor:
     padded = mean.expand(*pixels.shape[:-2], height, width).clone()
     padded[..., : pixels.shape[-2], : pixels.shape[-1]] = pixels
     return padded
-
-
-def read_source(source: Source) -> tuple[np.ndarray, str]:
-    """A picture in any accepted form as uint8 (H, W, 3), and its name."""
-    match source:
-        case str() | Path():
-            return read_image(source), str(source)
-        case Image.Image():
-            name = getattr(source, "filename", "") or "picture"
-            return as_rgb(source, name), name
-        case Tensor():
-            array = source.detach().cpu().permute(1, 2, 0).numpy() if source.ndim == 3 else None
-        case _:
-            array = source
-    if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != 3:
-        raise ValueError(
-            "a picture is a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W)"
-        )
-    if 0 in array.shape:
-        raise ValueError(f"the picture has no pixel: its size is {array.shape[:2]}")
-    if array.dtype != np.uint8:
-        array = _as_bytes(array)
-    return np.ascontiguousarray(array), "picture"
-
-
-def read_frames(source: ClipSource) -> tuple[np.ndarray, str]:
-    """A clip in any accepted form as uint8 (T, H, W, 3), and its name."""
-    if isinstance(source, str | Path):
-        return stack_frames(read_clip(source), str(source)), str(source)
-    if getattr(source, "ndim", 4) != 4 or not isinstance(source, Iterable):
-        raise ValueError(
-            "a clip is a folder of frames, a video file, a sequence of pictures, an array "
-            "(T, H, W, 3) or a tensor (T, 3, H, W)"
-        )
-    pictures = (read_source(cast("Source", picture)) for picture in source)
-    return stack_frames((image for image, _ in pictures), "the clip"), "clip"
-
-
-def _as_bytes(array: np.ndarray) -> np.ndarray:
-    """Other numbers than bytes, if they too count from 0 to 255."""
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"a picture's values are numbers from 0 to 255, not {array.dtype}")
-    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
-        raise ValueError("a picture's values are RGB from 0 to 255")
-    if array.dtype.kind == "f" and 0 < array.max() <= 1:
-        raise ValueError("a picture's values are RGB from 0 to 255; multiply these by 255")
-    return array.round().astype(np.uint8)
 
 
 def load(model: str | Path, device: str = "auto") -> Predictor:

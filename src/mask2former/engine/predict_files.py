@@ -5,50 +5,37 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from mask2former.config import Task
-from mask2former.engine.pipeline import ahead
-from mask2former.engine.predict import Predictor, read_frames
-from mask2former.faults import explain, naming
-from mask2former.files import (
-    PICTURE_SUFFIXES,
-    count_frames,
-    read_image,
-    write_coco,
-    write_label_map,
-    write_panoptic,
+from mask2former.engine.pipeline import ahead, in_turn
+from mask2former.engine.predict import Predictor
+from mask2former.engine.sources import read_frames
+from mask2former.engine.stops import patient_keyboard
+from mask2former.engine.tiles import Tiling
+from mask2former.exports import (
+    CLIP_FORMATS,
+    FORMATS,
+    OVERLAY,
+    RESULTS,
+    Record,
+    choose_formats,
 )
-from mask2former.frames import by_number, is_video, read_video, write_tracks
+from mask2former.faults import explain, naming
+from mask2former.files import PICTURE_SUFFIXES, count_frames
+from mask2former.frames import by_number, is_video, read_video
 from mask2former.results import InstanceResult, PictureResult
-from mask2former.structures import SemanticMap
 from mask2former.writing import make_folder, replace_file
 
 T = TypeVar("T")
 
-FORMATS: dict[Task, tuple[str, ...]] = {
-    "instance": ("overlay", "coco"),
-    "panoptic": ("overlay", "panoptic"),
-    "semantic": ("overlay", "labels"),
-}
-"""What can be saved of each task; all of it unless the person chooses."""
-CLIP_FORMATS: dict[Task, tuple[str, ...]] = {
-    "instance": ("overlay", "tracks"),
-    "panoptic": ("overlay",),
-    "semantic": ("overlay",),
-}
-"""The same of a video model's results."""
-RESULT_FOLDERS = ("overlay", "labels", "panoptic")
-"""Where below the output pictures are written."""
-RESULT_FILES = ("coco.json", "panoptic.json", "tracks.json")
-"""What else is written there."""
 LONGEST_STEM = 230
 """Bytes of a name's stem; with number and ending it stays below the 255 of all file systems."""
 
@@ -61,8 +48,7 @@ def find_pictures(
     A file that is named stays in the list even if it is no picture: reading it says why. What an
     earlier run wrote below `output` is left out of folders and globs.
     """
-    names = (*RESULT_FOLDERS, *RESULT_FILES)
-    results = set() if output is None else {real(output / name) for name in names}
+    results = set() if output is None else {real(output / name) for name in RESULTS}
     found: dict[Path, None] = {}
     left_out: set[Path] = set()
     for source in sources:
@@ -174,7 +160,8 @@ def attempt(path: Path, step: Callable[[], T]) -> T | Fault:
 class Session:
     """One run over many files. What cannot be read is told and counted, and the others go on.
 
-    While a result is written, the network is at the next picture, and the one after that is read.
+    While a result is written, the network is at the next picture, and the one after that is read;
+    but pictures in tiles, which may be huge, are in memory one at a time.
     """
 
     predictor: Predictor
@@ -184,55 +171,53 @@ class Session:
     formats: Sequence[str] = ()
     say: Callable[[str], None] = print
     complain: Callable[[str], None] = print
+    tiling: Tiling | None = None
     written: list[str] = field(default_factory=list)
     failed: int = 0
     done: int = 0
 
     def __post_init__(self) -> None:
-        possible = (CLIP_FORMATS if self.predictor.takes_clips else FORMATS)[self.task]
-        self.formats = tuple(self.formats) or possible
-        unknown = [name for name in self.formats if name not in possible]
-        if unknown:
-            raise ValueError(
-                f"cannot save '{unknown[0]}' of {self.task} results; choose {', '.join(possible)}"
-            )
+        if self.tiling is not None and self.predictor.takes_clips:
+            raise ValueError("--tile is for pictures, and this model takes clips; leave it out")
+        self.known = CLIP_FORMATS if self.predictor.takes_clips else FORMATS
+        self.formats = choose_formats(self.formats, self.task, self.known)
         if self.threshold is None and self.task == "instance":
             self.threshold = self.predictor.card.config.test.show_threshold
 
     def run(self, files: Sequence[Path]) -> None:
         """Segment and save every file."""
         make_folder(self.output)
-        # The writers draw results one by one, so that only one is in memory at a time.
-        answers = self.answers(files)
-        records: Iterator[Any] = ((a.frames[0], a.result.plain) for a in answers)
-        categories = self.predictor.categories
-        if "coco" in self.formats:
-            self.written.append(str(write_coco(self.output / "coco.json", records, categories)))
-        elif "panoptic" in self.formats:
-            self.written.append(str(write_panoptic(self.output, records, categories)))
-        elif "labels" in self.formats:
-            write_label_maps(self.output / "labels", records)
-        elif "tracks" in self.formats:
-            tracks: Iterator[Any] = ((a.frames, a.result.plain) for a in answers)
-            self.written.append(str(write_tracks(self.output / "tracks.json", tracks, categories)))
-        else:
-            for _ in answers:  # they are drawn on the way
-                pass
-        for kind in ("overlay", "labels"):
-            if kind in self.formats and self.done:
-                self.written.append(f"{self.output / kind}/")
+        chosen = [self.known[name] for name in self.formats if name != OVERLAY]
+        with patient_keyboard() as look_for_keyboard, ExitStack() as stack:
+            writers = [
+                stack.enter_context(form.write(self.output, self.predictor.categories))
+                for form in chosen
+            ]
+            for answer in self.answers(files):
+                source = None if is_video(answer.path) else answer.path
+                record = Record(answer.frames, answer.result.plain, source)
+                for add in writers:
+                    add(record)
+                del answer, record
+                look_for_keyboard()
+        places = [self.output / place for form in chosen for place in form.places]
+        self.written += [str(place) for place in places if place.is_file()]
+        if self.done:
+            drawn = [self.output / OVERLAY] if OVERLAY in self.formats else []
+            self.written += [f"{place}/" for place in [*drawn, *places] if place.is_dir()]
 
     def answers(self, files: Sequence[Path]) -> Iterator[Answer]:
         """One answer after the other, drawn and told of."""
         clips = self.predictor.takes_clips
         sources = group_clips(files) if clips else {file: [file] for file in files}
         places = {path: f"{place}/{len(sources)}" for place, path in enumerate(sources, start=1)}
+        stage = ahead if self.tiling is None else in_turn
         with (
-            closing(ahead(self.read(sources))) as questions,
-            closing(ahead(self.ask(questions))) as answers,
+            closing(stage(self.read(sources))) as questions,
+            closing(stage(self.ask(questions))) as answers,
         ):
             for answer in answers:
-                if isinstance(answer, Answer) and "overlay" in self.formats:
+                if isinstance(answer, Answer) and OVERLAY in self.formats:
                     answer = attempt(answer.path, partial(self.draw, answer))
                 if isinstance(answer, Fault):
                     self.failed += 1
@@ -241,8 +226,9 @@ class Session:
                 self.done += 1
                 self.say(f"{places[answer.path]} {self.line(answer)}")
                 yield answer
+                del answer  # before the next picture is read
 
-    def read(self, sources: dict[Path, list[Path]]) -> Iterator[Question | Fault]:
+    def read(self, sources: dict[Path, list[Path]]) -> Generator[Question | Fault, None, None]:
         """What there is in every source, one after the other."""
         names = name_apart(list(sources))
         for (path, frames), name in zip(sources.items(), names, strict=True):
@@ -252,13 +238,14 @@ class Session:
                 if isinstance(question, Question):
                     question = question._replace(seconds=time.perf_counter() - start)
                 yield question
+                del question
                 start = time.perf_counter()
 
     def read_source(self, path: Path, frames: list[Path], name: str) -> Iterator[Question]:
         """A picture or a clip; a model of pictures takes a video frame by frame."""
         stem = Path(name).stem
         if self.predictor.takes_clips:
-            clip, _ = read_frames(frames or path)
+            clip, _ = read_frames(frames or path, self.predictor.channels)
             numbers = (f"{number:05d}.png" for number in range(len(clip)))
             own = [frame.name for frame in frames] or numbers
             yield Question(path, [f"{stem}/{frame}" for frame in own], str(path), clip)
@@ -266,30 +253,30 @@ class Session:
             for number, frame in enumerate(read_video(path)):
                 yield Question(path, [f"{stem}/{number:05d}.png"], f"{path} frame {number}", frame)
         else:
-            image = read_image(path)
-            pictures = count_frames(path)
+            image = self.predictor.read(path)
+            pictures = count_frames(path) if self.predictor.channels is None else 1
             note = f" (the first of {pictures} pictures of the file)" if pictures > 1 else ""
             yield Question(path, [name], f"{path}{note}", image)
 
-    def ask(self, questions: Iterator[Question | Fault]) -> Iterator[Answer | Fault]:
+    def ask(self, questions: Iterator[Question | Fault]) -> Generator[Answer | Fault, None, None]:
         """What the model says of each."""
         for question in questions:
             if isinstance(question, Question):
-                yield attempt(question.path, partial(self.answer, question))
-            else:
-                yield question
+                question = attempt(question.path, partial(self.answer, question))
+            yield question
+            del question
 
     def answer(self, question: Question) -> Answer:
         """What the model says of one."""
         start = time.perf_counter()
         path, frames, shown, pixels, seconds = question
-        result = self.predictor.answer(pixels, str(path), self.task, self.threshold)
+        result = self.predictor.answer(pixels, str(path), self.task, self.threshold, self.tiling)
         return Answer(path, frames, shown, result, seconds + time.perf_counter() - start)
 
     def draw(self, answer: Answer) -> Answer:
         """Save a drawing of every frame."""
         for number, frame in enumerate(answer.frames):
-            path = self.output / "overlay" / Path(frame).with_suffix(".png")
+            path = self.output / OVERLAY / Path(frame).with_suffix(".png")
             replace_file(path, answer.result.draw(number).save)
         return answer
 
@@ -304,12 +291,6 @@ class Session:
         return (
             f"{answer.shown}: {width}x{height}{length}  {found}  ({answer.seconds * 1000:.0f} ms)"
         )
-
-
-def write_label_maps(folder: Path, results: Iterable[tuple[str, SemanticMap]]) -> None:
-    """One PNG of labels per picture."""
-    for name, result in results:
-        write_label_map(folder / Path(name).with_suffix(".png"), result.labels[0])
 
 
 def name_apart(files: Sequence[Path]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,9 @@ from mask2former.card import ModelCard
 from mask2former.categories import Categories
 from mask2former.checkpoint import load_model
 from mask2former.config.recipes import nearest
+from mask2former.data import Dataset
+from mask2former.data.balance import balancing_weights, count_objects, read_labels
+from mask2former.data.channels import measure_channels
 from mask2former.model.backbone import (
     TimmBackbone,
     load_lite0_package,
@@ -20,6 +24,7 @@ from mask2former.model.backbone import (
     load_pretrained_swin,
 )
 from mask2former.model.backbone import load_weights as load_timm_weights
+from mask2former.model.channels import fit_channels
 from mask2former.model.mask2former import Mask2Former
 from mask2former.model.swin import Swin, load_imagenet
 from mask2former.zoo import find_model
@@ -56,6 +61,23 @@ def initialise_backbone(
             load_imagenet(module, Path(path))
 
 
+def begin(
+    model: Mask2Former,
+    card: ModelCard,
+    start_from: str | None,
+    say: Callable[[str], None],
+    *,
+    reset_head: bool,
+) -> ModelCard:
+    """Load what a fresh run begins with; the card then bears the licence of another's weights."""
+    if start_from is None:
+        initialise_backbone(model, card.config.model.backbone, say)
+        return card
+    origin = take_over_weights(model, card.categories, start_from, say, reset_head=reset_head)
+    say(f"licence of these weights, and so of the model: {origin.licence}")
+    return replace(card, licence=origin.licence)
+
+
 def take_over_weights(
     model: Mask2Former,
     categories: Categories,
@@ -72,7 +94,7 @@ def take_over_weights(
     source, card = load_model(find_model(name))
     given, own = source.state_dict(), model.state_dict()
     whole = {key: t for key, t in given.items() if key in own and own[key].shape == t.shape}
-    partly: dict[str, Tensor] = {}
+    partly = fit_first_layer(given, own, say)
     known, wanted = card.categories.names, categories.names
     if reset_head:
         whole = {key: tensor for key, tensor in whole.items() if key not in CLASS_HEAD}
@@ -88,6 +110,25 @@ def take_over_weights(
     for line in describe_taken(name, given, own, whole, partly):
         say(line)
     return card
+
+
+def fit_first_layer(
+    given: dict[str, Tensor], own: dict[str, Tensor], say: Callable[[str], None]
+) -> dict[str, Tensor]:
+    """The backbone's first layer, where another model's is for other channels; and say so."""
+    for key, tensor in given.items():
+        if key.startswith("backbone.") and key in own and own[key].shape != tensor.shape:
+            fitted = fit_channels(tensor, own[key])
+            if fitted.shape == own[key].shape:
+                old, new = tensor.shape[1], fitted.shape[1]
+                say(
+                    f"first layer fitted from {old} to {new} channels: the first {min(old, new)} "
+                    "keep their filters, others have the mean"
+                    if new > old
+                    else f"first layer fitted from {old} to {new} channels: each has their mean"
+                )
+                return {key: fitted}
+    return {}
 
 
 def copy_rows(
@@ -131,6 +172,42 @@ def describe_taken(
 
 def _count(part: str, keys: Iterable[str]) -> int:
     return sum(key.partition(".")[0] == part for key in keys)
+
+
+def settle_channels(config: c.Config, dataset: Dataset, say: Callable[[str], None]) -> c.Config:
+    """Settle mean and deviation of pictures that are not 8-bit RGB, and say what else they change.
+
+    They are measured on the training pictures, unless `model.value_range` tells what is black and
+    white; then those of the recipe hold, and channels beyond them have their average.
+    """
+    channels, model = config.data.channels, config.model
+    if channels is None:
+        if len(model.mean) != 3:
+            raise ValueError(
+                f"model.mean has {len(model.mean)} numbers, but pictures are read as RGB; set "
+                f"data.channels={len(model.mean)}"
+            )
+        return config
+    if isinstance(config.data.augmentation, c.ResizeAndCrop) and config.data.augmentation.color:
+        say("note: colours are jittered in 8-bit RGB only; data.augmentation.color does nothing")
+    if model.value_range is None:
+        mean, std = measure_channels(dataset)
+        say(f"mean of each channel, measured: {list(mean)}; standard deviation: {list(std)}")
+    else:
+        mean, std = (
+            (*own, *[sum(own) / len(own)] * channels)[:channels] for own in (model.mean, model.std)
+        )
+    return c.override_values(config, {"model.mean": list(mean), "model.std": list(std)})
+
+
+def weigh_classes(config: c.Config, dataset: Dataset) -> c.Config:
+    """Put numbers in the place of `auto` class weights: by how often the objects of each occur."""
+    if config.loss.class_weights != "auto":
+        return config
+    names = dataset.categories.names
+    weights = balancing_weights(count_objects(read_labels(dataset), len(names)))
+    rounded = dict(zip(names, weights.round(4).tolist(), strict=True))
+    return c.override_values(config, {"loss.class_weights": rounded})
 
 
 def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:

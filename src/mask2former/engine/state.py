@@ -28,6 +28,12 @@ class Progress:
     """Evaluations since the best."""
     best_by: str | None = None
     """The figure that tells the best."""
+    pace: tuple[int, int, float] | None = None
+    """Of the schedule, where a run has a time limit and is planned."""
+    measuring: float = 0.0
+    """Seconds the last evaluation took."""
+    spent: float = 0.0
+    """Seconds in all, of what has a time limit."""
 
     def measured_by(self, figure: str | None) -> None:
         """Look for the best anew if another figure tells it from now on."""

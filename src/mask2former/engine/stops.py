@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mask2former.categories import Categories
+from mask2former.checkpoint import WEIGHTS_FILE
 from mask2former.config import Config, Train
+from mask2former.engine import state
 from mask2former.metrics import for_task
 
 ENDED = 128 + signal.SIGTERM
@@ -34,6 +36,20 @@ def lost_process(output: Path, error: RuntimeError) -> ValueError:
         f"the processes of this run lost each other, mostly since one has ended ({reason}); "
         f"what was saved in {output} is whole: go on with --resume"
     )
+
+
+def check_output(output: Path, *, resume: bool, start_from: str | None, reset_head: bool) -> None:
+    """A run begins in a folder without one, or goes on with the one that is there."""
+    if reset_head and start_from is None:
+        raise ValueError("--reset-head leaves out a part of --from MODEL; name one")
+    if resume and start_from is not None:
+        raise ValueError("--resume goes on from the run's own weights; leave --from out")
+    if not resume and state.find(output) is not None:
+        raise ValueError(
+            f"{output} holds a run already; give --resume to go on with it, or another --output"
+        )
+    if not resume and (output / WEIGHTS_FILE).exists():
+        raise ValueError(f"{output} holds a model, which would be lost; give another --output")
 
 
 def check_resumable(config: Config, before: Config) -> None:
@@ -68,13 +84,36 @@ def check_best_by(config: Config, categories: Categories) -> None:
 
 
 @contextmanager
-def on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` when the process is told to end."""
+def on_signal(number: signal.Signals, act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` when the process hears a signal."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may listen
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop())
+    before = signal.signal(number, lambda *_: act())
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
+
+
+@contextmanager
+def patient_keyboard() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back for whoever calls what this hands out, which raises KeyboardInterrupt.
+
+    Raised anywhere it may be lost in a callback, or leave the lock of a pool taken for ever. Who is
+    tired of waiting presses again, and is heard at once.
+    """
+    pressed = False
+
+    def look() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    def press() -> None:
+        nonlocal pressed
+        look()
+        pressed = True
+
+    with on_signal(signal.SIGINT, press):
+        yield look
+        look()

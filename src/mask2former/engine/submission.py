@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mask2former.data.video import YouTubeVIS
 from mask2former.engine.predict import Predictor
+from mask2former.exports.youtube_vis import track_entries
 from mask2former.files import to_json
-from mask2former.frames import track_entries
 from mask2former.structures import Instances
 from mask2former.writing import replace_text
 

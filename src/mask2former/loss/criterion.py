@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -45,6 +45,7 @@ class Criterion:
     mask_weight: float = 5.0
     dice_weight: float = 5.0
     no_object_weight: float = 0.1
+    object_weights: Tensor | None = None  # (K,) of the classes in the class loss; None: 1 each
     sampler: Sampler = field(default_factory=UncertainPoints)
     mask_loss: MaskLoss = cross_entropy
     supervise_queries: bool = True
@@ -80,12 +81,32 @@ class Criterion:
             terms[f"loss_dice{name}"] = self.dice_weight * dice_[layer] / masks
         return terms
 
+    def to(self, device: torch.device) -> Criterion:
+        """The same with its weights on a device."""
+        weights = self.object_weights
+        return replace(self, object_weights=None if weights is None else weights.to(device))
+
     def normalisers(self, targets: Sequence[Targets], queries: int) -> Normalisers:
         """The divisors of these targets alone."""
         counts = [target.labels.shape[0] for target in targets]
         matched = sum(min(count, queries) for count in counts)
         unmatched = queries * len(counts) - matched
-        return Normalisers(float(sum(counts)), matched + self.no_object_weight * unmatched)
+        return Normalisers(
+            float(sum(counts)),
+            self.weigh_objects(targets, queries) + self.no_object_weight * unmatched,
+        )
+
+    def weigh_objects(self, targets: Sequence[Targets], queries: int) -> float | Tensor:
+        """What the matched objects weigh in the class loss.
+
+        Of more objects than queries as many as there are queries count, at their mean weight: the
+        matching is not known here, and must not be, or processes would have to wait for it.
+        """
+        if self.object_weights is None:
+            return sum(min(target.labels.shape[0], queries) for target in targets)
+        shares = [min(1.0, queries / max(target.labels.shape[0], 1)) for target in targets]
+        weights = [self.object_weights[target.labels].sum() for target in targets]
+        return torch.stack([w * share for w, share in zip(weights, shares, strict=True)]).sum()
 
     def class_terms(
         self,
@@ -99,7 +120,8 @@ class Criterion:
         wanted = logits.new_full(logits.shape[:3], no_object, dtype=torch.int64)
         for picture, (target, found) in enumerate(zip(targets, pairs, strict=True)):
             wanted[found.layers, picture, found.queries] = target.labels[found.objects]
-        objects = logits.new_ones(no_object)
+        ones = logits.new_ones(no_object)
+        objects = ones if self.object_weights is None else self.object_weights
         weight = torch.cat([objects, logits.new_full((1,), self.no_object_weight)])
         loss = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight, reduction="none")
         return loss.view(wanted.shape).sum((1, 2))

@@ -7,11 +7,22 @@ from typing import Any, Literal, Protocol, Self
 from mask2former.categories import Categories
 from mask2former.metrics.average_precision import CLIP_SIDES, AveragePrecision
 from mask2former.metrics.cityscapes import CityscapesAP
+from mask2former.metrics.confusion import Confusion
+from mask2former.metrics.inspection import Inspection
 from mask2former.metrics.mean_iou import MeanIoU
 from mask2former.metrics.panoptic_quality import PanopticQuality
 from mask2former.structures import Truth
 
-__all__ = ["AveragePrecision", "CityscapesAP", "MeanIoU", "Metric", "PanopticQuality", "for_task"]
+__all__ = [
+    "AveragePrecision",
+    "CityscapesAP",
+    "Confusion",
+    "Inspection",
+    "MeanIoU",
+    "Metric",
+    "PanopticQuality",
+    "for_task",
+]
 
 
 class Metric(Protocol):

@@ -15,7 +15,7 @@ import hotcoco
 import numpy as np
 
 from mask2former.categories import Categories
-from mask2former.rle import encode_clip, mean_area
+from mask2former.rle import encode_boxed, mean_area
 from mask2former.structures import Instances, Truth
 
 IMAGE_SIDES = (32, 96)
@@ -108,15 +108,15 @@ class AveragePrecision:
         entries = zip(prediction.labels.tolist(), prediction.scores.tolist(), strict=True)
         for index, (label, score) in enumerate(entries):
             if label in self._names:
-                mask = prediction.mask(index)
+                mask = prediction.boxed[index]
                 yield {
                     "image_id": picture,
                     "category_id": label,
-                    "segmentation": encode_clip(mask),
+                    "segmentation": encode_boxed(mask, prediction.size),
                     "score": score,
                     # COCO's rules take a result's area from its box, so this box has the area of
                     # the mask (of a clip: the mean over the frames that show the object).
-                    "bbox": [0.0, 0.0, mean_area(mask), 1.0],
+                    "bbox": [0.0, 0.0, mean_area(mask.pixels), 1.0],
                 }
 
     def merge(self, other: AveragePrecision) -> None:
@@ -134,6 +134,12 @@ class AveragePrecision:
             evaluation.accumulate()
         found = evaluation.eval
         return found["precision"], found["recall"], found["scores"]
+
+    def curves(self) -> dict[str, np.ndarray]:
+        """Precision (101,) at recalls from 0 to 1 and IoU 0.50, of the things that occur."""
+        precision = self.arrays()[0][0, :, :, 0, -1]
+        named = zip(self._names.values(), precision.T, strict=True)
+        return {name: curve for name, curve in named if (curve > -1).all()}
 
     def compute(self) -> dict[str, float]:
         """AP; at IoU 0.50 and 0.75; of small, medium and large objects; and average recall."""

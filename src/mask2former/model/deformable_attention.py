@@ -21,32 +21,36 @@ except ImportError:  # numba is an optional extra
 Shapes = Sequence[tuple[int, int]]
 
 
-def sample_pyramid(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """Sum bilinear samples of a flattened feature pyramid.
+def sample_pyramid(
+    value: Tensor, shapes: Shapes, reference: Tensor, offsets: Tensor, logits: Tensor
+) -> Tensor:
+    """Sum bilinear samples of a flattened feature pyramid, weighted by a softmax.
 
-    value (N, S, heads, C) holds the levels one after another, S = sum of H * W over `shapes`;
-    locations (N, Q, heads, levels, points, 2) are x, y in 0..1; weights (N, Q, heads, levels,
-    points). Reads zero outside a level. Returns (N, Q, heads * C).
+    value (N, S, heads, C) holds the levels one after another, S = sum of H * W over `shapes`.
+    Query q looks around reference (Q, 2), x, y in 0..1, a constant: it gets no gradient. Offsets
+    from there (N, Q, heads, levels, points, 2) are in pixels of each level; logits (N, Q, heads,
+    levels, points). Reads zero outside a level. Returns (N, Q, heads * C).
     """
     compiled = sampling_kernel is not None and value.device.type == "cpu"
     if compiled and not torch.compiler.is_compiling():
-        return sampling_kernel.sample_pyramid(value, shapes, locations, weights)
-    return sample_pyramid_with_grid(value, shapes, locations, weights)
+        return sampling_kernel.sample_pyramid(value, shapes, reference, offsets, logits)
+    return sample_pyramid_with_grid(value, shapes, reference, offsets, logits)
 
 
 def sample_pyramid_with_grid(
-    value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
+    value: Tensor, shapes: Shapes, reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> Tensor:
     """`sample_pyramid` for any device, by `grid_sample`, level by level."""
     batch, _, heads, channels = value.shape
-    queries = locations.shape[1]
+    queries = offsets.shape[1]
+    locations = reference[:, None, None, None] + offsets * pixel_sizes(shapes, offsets)[:, None]
     grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # N*heads, Q, levels, points, 2
     levels = value.split([height * width for height, width in shapes], dim=1)
     samples = []
     for level, (height, width) in enumerate(shapes):
         plane = levels[level].permute(0, 2, 3, 1).reshape(batch * heads, channels, height, width)
         samples.append(F.grid_sample(plane, grids[:, :, level], align_corners=False))
-    weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
+    weights = logits.flatten(3).softmax(-1).transpose(1, 2).flatten(0, 1)[:, None]
     summed = (torch.cat(samples, dim=-1) * weights).sum(-1)  # N*heads, C, Q
     return summed.view(batch, heads * channels, queries).transpose(1, 2)
 
@@ -91,17 +95,9 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(
-        self, query: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes, pixels: Tensor
-    ) -> Tensor:
-        """query (N, Q, dim) at reference (Q, 2) points (x, y in 0..1) reads memory (N, S, dim).
-
-        `pixels` are the `pixel_sizes` of the levels, in which offsets are measured.
-        """
-        heads, levels, points = self.layout
-        offsets = self.sampling_offsets(query).unflatten(-1, (heads, levels, points, 2))
-        locations = reference[:, None, None, None] + offsets * pixels[:, None]
-        weights = self.attention_weights(query).unflatten(-1, (heads, levels * points)).softmax(-1)
-        weights = weights.unflatten(-1, (levels, points))
-        value = self.value_proj(memory).unflatten(-1, (heads, -1))
-        return self.output_proj(sample_pyramid(value, shapes, locations, weights))
+    def forward(self, query: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes) -> Tensor:
+        """query (N, Q, dim) at reference (Q, 2) points (x, y in 0..1) reads memory (N, S, dim)."""
+        offsets = self.sampling_offsets(query).unflatten(-1, (*self.layout, 2))
+        logits = self.attention_weights(query).unflatten(-1, self.layout)
+        value = self.value_proj(memory).unflatten(-1, (self.layout[0], -1))
+        return self.output_proj(sample_pyramid(value, shapes, reference, offsets, logits))

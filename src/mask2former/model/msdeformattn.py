@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mask2former.model.deformable_attention import DeformableAttention, Shapes, pixel_sizes
+from mask2former.model.deformable_attention import DeformableAttention, Shapes
 from mask2former.model.position import Position, picture_position
 
 
@@ -27,12 +27,14 @@ class EncoderLayer(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(
-        self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: Shapes, pixels: Tensor
+        self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: Shapes
     ) -> Tensor:
         """tokens (N, S, dim), position (S, dim), reference (S, 2) -> (N, S, dim)."""
-        read = self.self_attn(tokens + position, reference, tokens, shapes, pixels)
-        tokens = self.norm1(tokens + read)
-        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
+        read = self.self_attn(tokens + position, reference, tokens, shapes)
+        # In place, on what nobody else reads: fresh memory costs as much as the sums.
+        tokens = self.norm1(read.add_(tokens))
+        hidden = self.linear1(tokens).relu_()
+        return self.norm2(self.linear2(hidden).add_(tokens))
 
 
 class MSDeformAttnPixelDecoder(nn.Module):
@@ -77,7 +79,9 @@ class MSDeformAttnPixelDecoder(nn.Module):
             nn.Conv2d(channels[4], dim, 1, bias=False), nn.GroupNorm(groups, dim)
         )
         self.smooth = nn.Sequential(
-            nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.GroupNorm(groups, dim), nn.ReLU()
+            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            nn.GroupNorm(groups, dim),
+            nn.ReLU(inplace=True),
         )
         self.mask_features = nn.Conv2d(dim, mask_dim, 1)
         self.init_weights()
@@ -104,7 +108,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             finest = pyramid[self.strides[-1]]
             lateral = self.lateral(features[4].float())
             top_down = F.interpolate(finest, lateral.shape[-2:], mode="bilinear")
-            return self.mask_features(self.smooth(lateral + top_down)), pyramid
+            return self.mask_features(self.smooth(top_down.add_(lateral))), pyramid
 
     def encode(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
         """Let every pixel of the strided levels look at a few points of all of them."""
@@ -122,12 +126,11 @@ class MSDeformAttnPixelDecoder(nn.Module):
             [place + level for place, level in zip(places, self.level_embed, strict=True)]
         )
         reference = torch.cat([pixel_centres(*shape, tokens.device) for shape in shapes])
-        pixels = pixel_sizes(shapes, tokens)
         for layer in self.layers:
-            tokens = layer(tokens, position, reference, shapes, pixels)
+            tokens = layer(tokens, position, reference, shapes)
         levels = tokens.split([height * width for height, width in shapes], dim=1)
         return {
-            stride: level.transpose(1, 2).unflatten(-1, shape)
+            stride: level.unflatten(1, shape).permute(0, 3, 1, 2)
             for stride, level, shape in zip(self.strides, levels, shapes, strict=True)
         }
 

@@ -19,43 +19,61 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def sample_pyramid(
-    value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+    value: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    reference: Tensor,
+    offsets: Tensor,
+    logits: Tensor,
 ) -> Tensor:
     """See `mask2former.model.deformable_attention.sample_pyramid`."""
+    assert not reference.requires_grad, "the kernel gives references no gradient"
     table = torch.tensor(list(shapes), dtype=torch.int64)
-    return _sample(value.contiguous(), table, locations.contiguous(), weights.contiguous())
+    learned = offsets.contiguous(), logits.contiguous()
+    return _sample(value.contiguous(), table, reference.contiguous(), *learned)
 
 
 @torch.library.custom_op("mask2former::sample_pyramid", mutates_args=())
-def _sample(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    batch, _, heads, channels = value.shape
-    out = value.new_zeros(batch, locations.shape[1], heads, channels)
-    arrays = [_array(t) for t in (value, shapes, locations, weights, out)]
-    _share_out(_forward, batch * locations.shape[1], arrays)
+def _sample(
+    value: Tensor, shapes: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor
+) -> Tensor:
+    batch, queries = offsets.shape[:2]
+    out = value.new_zeros(batch, queries, *value.shape[2:])
+    arrays = [_array(t) for t in (value, shapes, reference, offsets, logits, out)]
+    _share_out(_forward, batch * queries, arrays)
     return out.flatten(2)
 
 
 @_sample.register_fake
-def _(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    return value.new_empty(value.shape[0], locations.shape[1], value.shape[2] * value.shape[3])
+def _(value: Tensor, shapes: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
+    return value.new_empty(*offsets.shape[:2], value.shape[2] * value.shape[3])
 
 
 @torch.library.custom_op("mask2former::sample_pyramid_backward", mutates_args=())
 def _sample_backward(
-    grad: Tensor, value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor
+    grad: Tensor,
+    value: Tensor,
+    shapes: Tensor,
+    reference: Tensor,
+    offsets: Tensor,
+    logits: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grads = torch.zeros_like(value), torch.empty_like(locations), torch.empty_like(weights)
+    grads = torch.zeros_like(value), torch.empty_like(offsets), torch.empty_like(logits)
     grad = grad.contiguous().unflatten(-1, value.shape[2:])
-    arrays = [_array(t) for t in (grad, value, shapes, locations, weights, *grads)]
+    arrays = [_array(t) for t in (grad, value, shapes, reference, offsets, logits, *grads)]
     _share_out(_backward, value.shape[0] * value.shape[2], arrays)
     return grads
 
 
 @_sample_backward.register_fake
 def _(
-    grad: Tensor, value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor
+    grad: Tensor,
+    value: Tensor,
+    shapes: Tensor,
+    reference: Tensor,
+    offsets: Tensor,
+    logits: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(value), torch.empty_like(locations), torch.empty_like(weights)
+    return torch.empty_like(value), torch.empty_like(offsets), torch.empty_like(logits)
 
 
 def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -63,8 +81,8 @@ def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple:
-    value, locations, weights = _sample_backward(grad, *ctx.saved_tensors)
-    return value, None, locations, weights
+    value, offsets, logits = _sample_backward(grad, *ctx.saved_tensors)
+    return value, None, None, offsets, logits
 
 
 _sample.register_autograd(_differentiate, setup_context=_save)
@@ -108,6 +126,31 @@ def _compiled(kernel: Callable[..., None]) -> Callable[..., None]:
         return njit(nogil=True, fastmath=FAST)(kernel)
 
 
+# Beside an integer a float becomes 64 bits wide here: places and shares are computed so, and
+# made `real`, of the value's own width, before they meet the channels.
+
+
+@njit(inline="always")
+def _softmax(logits, weights):
+    """Write the softmax of logits (levels, points) to weights; one NaN makes NaN of all."""
+    highest = logits[0, 0]
+    for logit in logits.flat:
+        highest = max(highest, logit)
+    for i, logit in enumerate(logits.flat):
+        weights.flat[i] = np.exp(logit - highest)
+    weights /= weights.sum()
+
+
+@njit(inline="always")
+def _through_softmax(weights, grad):
+    """Turn the gradient of the weights into that of their logits, in place."""
+    mean = 0.0
+    for i, weight in enumerate(weights.flat):
+        mean += weight * grad.flat[i]
+    for i, weight in enumerate(weights.flat):
+        grad.flat[i] = weight * (grad.flat[i] - mean)
+
+
 @njit(inline="always")
 def _corner(x, y, corner):
     """Column, row, bilinear weight of one of the four neighbours, and the weight's slopes."""
@@ -128,36 +171,38 @@ def _neighbours(place, length):
     before = int(np.floor(place))
     after = before + 1
     share = place - before
-    first = 1 - share if before >= 0 else share * 0
-    second = share if after < length else share * 0
+    first = 1 - share if before >= 0 else 0.0
+    second = share if after < length else 0.0
     return max(before, 0), min(after, length - 1), first, second
 
 
 @_compiled
-def _forward(first, last, value, shapes, locations, weights, out):
-    _, queries, heads, levels, points, _ = locations.shape
-    channels = value.shape[3]
+def _forward(first, last, value, shapes, reference, offsets, logits, out):
+    _, queries, heads, levels, points, _ = offsets.shape
+    channels, real = value.shape[3], value.dtype.type
+    weights = np.empty((levels, points), logits.dtype)
     for turn in range(first, last):  # a turn is one query of one picture
         n, q = turn // queries, turn % queries
         for head in range(heads):
+            _softmax(logits[n, q, head], weights)
             total = out[n, q, head]
             start = 0
             for level in range(levels):
                 height, width = shapes[level]
                 for point in range(points):
-                    x = locations[n, q, head, level, point, 0] * width - 0.5
-                    y = locations[n, q, head, level, point, 1] * height - 0.5
+                    x = reference[q, 0] * width + offsets[n, q, head, level, point, 0] - 0.5
+                    y = reference[q, 1] * height + offsets[n, q, head, level, point, 1] - 0.5
                     if not (x > -1 and x < width and y > -1 and y < height):
                         continue
                     left, right, at_left, at_right = _neighbours(x, width)
                     top, bottom, at_top, at_bottom = _neighbours(y, height)
-                    weight = weights[n, q, head, level, point]
+                    weight = weights[level, point]
                     at_top, at_bottom = at_top * weight, at_bottom * weight
                     top, bottom = start + top * width, start + bottom * width
                     a, b = value[n, top + left, head], value[n, top + right, head]
                     c, d = value[n, bottom + left, head], value[n, bottom + right, head]
-                    wa, wb = at_top * at_left, at_top * at_right
-                    wc, wd = at_bottom * at_left, at_bottom * at_right
+                    wa, wb = real(at_top * at_left), real(at_top * at_right)
+                    wc, wd = real(at_bottom * at_left), real(at_bottom * at_right)
                     for i in range(channels):  # all four at once: the sum is loaded only once
                         total[i] += wa * a[i] + wb * b[i] + wc * c[i] + wd * d[i]
                 start += height * width
@@ -170,40 +215,44 @@ def _backward(
     grad,
     value,
     shapes,
-    locations,
-    weights,
+    reference,
+    offsets,
+    logits,
     grad_value,
-    grad_locations,
-    grad_weights,
+    grad_offsets,
+    grad_logits,
 ):
-    _, queries, heads, levels, points, _ = locations.shape
-    channels = value.shape[3]
+    _, queries, heads, levels, points, _ = offsets.shape
+    channels, real = value.shape[3], value.dtype.type
+    weights = np.empty((levels, points), logits.dtype)
     for turn in range(first, last):  # a turn is one head of one picture: no other writes its rows
         n, head = turn // heads, turn % heads
         for q in range(queries):
+            _softmax(logits[n, q, head], weights)
             above = grad[n, q, head]
             start = 0
             for level in range(levels):
                 height, width = shapes[level]
                 for point in range(points):
-                    x = locations[n, q, head, level, point, 0] * width - 0.5
-                    y = locations[n, q, head, level, point, 1] * height - 0.5
-                    weight = weights[n, q, head, level, point]
-                    by_x = by_y = by_weight = weight * 0
+                    x = reference[q, 0] * width + offsets[n, q, head, level, point, 0] - 0.5
+                    y = reference[q, 1] * height + offsets[n, q, head, level, point, 1] - 0.5
+                    weight = weights[level, point]
+                    by_x = by_y = by_weight = 0.0
                     if x > -1 and x < width and y > -1 and y < height:
                         for corner in range(4):
                             column, row, share, slope_x, slope_y = _corner(x, y, corner)
                             if 0 <= column < width and 0 <= row < height:
                                 at = start + row * width + column
                                 read, write = value[n, at, head], grad_value[n, at, head]
-                                dot = by_weight * 0
+                                part, dot = real(weight * share), real(0)
                                 for c in range(channels):
                                     dot += above[c] * read[c]
-                                    write[c] += weight * share * above[c]
+                                    write[c] += part * above[c]
                                 by_weight += share * dot
                                 by_x += slope_x * dot
                                 by_y += slope_y * dot
-                    grad_weights[n, q, head, level, point] = by_weight
-                    grad_locations[n, q, head, level, point, 0] = by_x * weight * width
-                    grad_locations[n, q, head, level, point, 1] = by_y * weight * height
+                    grad_logits[n, q, head, level, point] = by_weight
+                    grad_offsets[n, q, head, level, point, 0] = by_x * weight
+                    grad_offsets[n, q, head, level, point, 1] = by_y * weight
                 start += height * width
+            _through_softmax(weights, grad_logits[n, q, head])

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
+from mask2former.model.channels import fit_channels
+
 PATCH = 4
 BLOCKED = -100.0  # the published models were trained with this, not with minus infinity
 
@@ -34,6 +36,7 @@ class Swin(nn.Module):
         *,
         window: int = 7,
         drop_path: float = 0.3,
+        in_channels: int = 3,
     ) -> None:
         """`drop_path` is the rate of the last block; it rises linearly from 0 at the first."""
         super().__init__()
@@ -41,7 +44,7 @@ class Swin(nn.Module):
         last = max(sum(depths) - 1, 1)
         rates = iter([drop_path * block / last for block in range(sum(depths))])
         self.channels = {PATCH * 2**stage: width for stage, width in enumerate(widths)}
-        self.patch_embed = PatchEmbedding(embed_dim)
+        self.patch_embed = PatchEmbedding(embed_dim, in_channels)
         self.layers = nn.ModuleList()
         for stage, (width, depth, count) in enumerate(zip(widths, depths, heads, strict=True)):
             blocks = [
@@ -68,9 +71,9 @@ class Swin(nn.Module):
 class PatchEmbedding(nn.Module):
     """Cut the image into 4 x 4 patches and embed each: (N, 3, H, W) -> (N, H/4, W/4, C)."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, in_channels: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, dim, PATCH, stride=PATCH)
+        self.proj = nn.Conv2d(in_channels, dim, PATCH, stride=PATCH)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -226,10 +229,14 @@ def load_imagenet_tensors(swin: Swin, tensors: Mapping[str, Tensor], source: str
     """Load a classifier's tensors under their official names; `source` names them in the error.
 
     Its head and its masks are left out; the norms of the four outputs, which it has not, stay
-    fresh. Raises ValueError where anything else is absent or of another shape.
+    fresh; the patch embedding is fitted to the channels. Raises ValueError where anything else is
+    absent or of another shape.
     """
     fresh = {f"norm{level}.{part}" for level in range(4) for part in ("weight", "bias")}
     wanted = {key: tensor for key, tensor in swin.state_dict().items() if key not in fresh}
+    embedding = "patch_embed.proj.weight"
+    if embedding in tensors:
+        tensors = {**tensors, embedding: fit_channels(tensors[embedding], wanted[embedding])}
     for key, tensor in wanted.items():
         if key not in tensors or tensors[key].shape != tensor.shape:
             found = tuple(tensors[key].shape) if key in tensors else "nothing"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mask2former.postprocess.tiles import cut, find_positive
-from mask2former.structures import Instances, Prediction, Sizes
+from mask2former.structures import BoxedMask, Instances, Prediction, Sizes
 
 
 class Pairs(NamedTuple):
@@ -36,14 +36,14 @@ def instances(
     their masks are never made.
     """
     pairs = _best_pairs(prediction, is_thing, max_detections, threshold)
-    bits, quality, row = _pack(prediction, pairs.queries, sizes)
+    masks, quality, row = _pack(prediction, pairs.queries, sizes)
     scores = (pairs.scores * quality.to(pairs.scores.device)[row]).cpu().numpy()
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= threshold]
-    row = row.cpu().numpy()[order]
+    boxed = [masks[place] for place in row.cpu().numpy()[order].tolist()]
     labels, scores = pairs.labels.cpu().numpy()[order], scores[order]
     frames = prediction.mask_features.shape[1]
-    return Instances(bits[row], labels, scores, (frames, *sizes.original))
+    return Instances(boxed, labels, scores, (frames, *sizes.original))
 
 
 def tracks(
@@ -59,10 +59,11 @@ def tracks(
     A query is one object in all frames. Takes the prediction of one clip (batch of 1).
     """
     pairs = _best_pairs(prediction, is_thing, max_detections, threshold)
-    bits, _, row = _pack(prediction, pairs.queries, sizes)
+    masks, _, row = _pack(prediction, pairs.queries, sizes)
     labels, scores = pairs.labels.cpu().numpy(), pairs.scores.cpu().numpy()
     frames = prediction.mask_features.shape[1]
-    return Instances(bits[row.cpu().numpy()], labels, scores, (frames, *sizes.original))
+    boxed = [masks[place] for place in row.tolist()]
+    return Instances(boxed, labels, scores, (frames, *sizes.original))
 
 
 def _best_pairs(
@@ -79,20 +80,20 @@ def _best_pairs(
 
 def _pack(
     prediction: Prediction, queries: Tensor, sizes: Sizes
-) -> tuple[np.ndarray, Tensor, Tensor]:
-    """Masks as packed bits (M, bytes), the mean probability inside each (M,), and each query's row.
+) -> tuple[list[BoxedMask], Tensor, Tensor]:
+    """Masks (M), the mean probability inside each (M,), and each query's row.
 
     M is the number of different queries: each mask is made once, where it may be above 0.
     """
     shown, row = queries.unique(return_inverse=True)
-    height, width = sizes.original
-    pixels = prediction.mask_features.shape[1] * height * width
-    bits = np.zeros((shown.shape[0], -(-pixels // 8)), dtype=np.uint8)
+    pieces: list[list[BoxedMask]] = [[] for _ in range(shown.shape[0])]
     inside, area = prediction.mask_features.new_zeros((2, shown.shape[0]), dtype=torch.float32)
     for strip in cut(prediction, sizes, queries=shown):
         some = find_positive(strip.small)
         rows = strip.rows.picture
-        masks = area.new_zeros((some.shape[0], rows.stop - rows.start, width), dtype=torch.bool)
+        masks = area.new_zeros(
+            (some.shape[0], rows.stop - rows.start, sizes.original[1]), dtype=torch.bool
+        )
         for tile in strip._replace(small=strip.small[some]).tiles():
             there = find_positive(tile.small)
             logits = tile.logits(there)
@@ -100,13 +101,7 @@ def _pack(
             masks[there, :, tile.columns.picture] = on
             area[some[there]] += on.sum((1, 2))
             inside[some[there]] += logits.sigmoid_().mul_(on).sum((1, 2))
-        first = (strip.frame * height + rows.start) * width
-        _write_bits(bits, some.cpu().numpy(), masks.flatten(1).cpu().numpy(), first)
-    return bits, inside / (area + 1e-6), row
-
-
-def _write_bits(bits: np.ndarray, some: np.ndarray, masks: np.ndarray, first: int) -> None:
-    """Pack (N, n) masks into `some` rows of (M, bytes) from the bit `first` on."""
-    before = first % 8  # bits of the first byte that are another strip's
-    packed = np.packbits(np.pad(masks, ((0, 0), (before, 0))) if before else masks, axis=1)
-    bits[some, first // 8 : first // 8 + packed.shape[1]] |= packed
+        corner = (strip.frame, rows.start, 0)
+        for query, mask in zip(some.tolist(), masks.cpu().numpy(), strict=True):
+            pieces[query].append(BoxedMask.of(mask[None], corner))
+    return [BoxedMask.union(masks) for masks in pieces], inside / (area + 1e-6), row

@@ -13,10 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mask2former.categories import Categories
 from mask2former.files import to_json, with_nan
-from mask2former.render import overlay, side_by_side
-from mask2former.structures import Result
 from mask2former.writing import add_line, make_folder, replace_file, replace_text
 
 METRICS_FILE = "metrics.jsonl"
@@ -65,14 +62,9 @@ class RunFolder:
         """Add one line to the log."""
         add_line(self.path / "train.log", line)
 
-    def save_sample(
-        self, name: str, image: np.ndarray, result: Result, categories: Categories
-    ) -> None:
-        """Write a picture, or the first frame of a clip, beside what the model sees in it."""
-        image = image if image.ndim == 3 else image[0]
-        drawn = overlay(image, result, categories)
-        pair = side_by_side([enlarge(image, drawn.width), drawn], ["picture", "prediction"])
-        replace_file(self.path / "samples" / f"{name}.png", pair.save)
+    def save_sample(self, name: str, picture: Image.Image) -> None:
+        """Write a picture of what the model sees."""
+        replace_file(self.path / "samples" / f"{name}.png", picture.save)
 
     def plot(self) -> None:
         """Draw `results.png`: losses, validation metrics, learning rate."""
@@ -89,7 +81,7 @@ class RunFolder:
         left.set(title="training loss, last layer", xlabel="step", yscale="log")
         left.legend()
         for metric in list(evaluations[0]["validation"])[:4] if evaluations else []:
-            values = [record["validation"][metric] for record in evaluations]
+            values = [record["validation"].get(metric, np.nan) for record in evaluations]
             middle.plot(
                 [record["step"] for record in evaluations], values, marker=".", label=metric
             )
@@ -101,12 +93,6 @@ class RunFolder:
         for axes in (left, middle, right):
             axes.grid(alpha=0.3)
         replace_file(self.path / "results.png", lambda beside: figure.savefig(beside, dpi=110))
-
-
-def enlarge(image: np.ndarray, width: int) -> Image.Image:
-    """The bare picture, as wide as its drawn version."""
-    height = round(image.shape[0] * width / image.shape[1])
-    return Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def format_seconds(seconds: float) -> str:

@@ -1,0 +1,152 @@
+"""Ask every recogniser, and take the one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from mask2former.config import Format, Task, parse_config
+from mask2former.config.recipes import merge
+from mask2former.layouts import coco, known, maps, yolo
+from mask2former.layouts.found import Explicit, Found, NotThisError
+from mask2former.layouts.own import read_own_settings
+from mask2former.layouts.places import subfolders
+from mask2former.layouts.splits import FOLD
+
+DEEPEST = 2
+"""A download often lies in a folder of its own, and that in another."""
+
+
+ALL: tuple[Task, ...] = ("panoptic", "semantic", "instance")
+
+
+class Layout(NamedTuple):
+    """One layout: its name, the format it is read by, what that can teach, who recognises it."""
+
+    name: str
+    format: Format
+    tasks: tuple[Task, ...]
+    recognise: Callable[[Path, Explicit], Found]
+
+
+LAYOUTS = (
+    Layout("COCO instances", "coco", ("instance",), coco.coco),
+    Layout("COCO panoptic", "coco_panoptic", ALL, coco.coco_panoptic),
+    Layout("YouTube-VIS", "youtube_vis", ("instance",), coco.youtube_vis),
+    Layout("YOLO segmentation", "yolo", ("instance",), yolo.yolo),
+    Layout("Cityscapes", "cityscapes", ALL, known.cityscapes),
+    Layout("Pascal VOC", "voc", ("semantic", "instance", "panoptic"), known.voc),
+    Layout("label maps", "label_maps", ("semantic",), maps.label_maps),
+)
+
+
+def find_layout(
+    root: Path, wanted: Task | None = None, *, explicit: Explicit | None = None
+) -> Found:
+    """Recognise the layout of a data folder, for a task where one is wanted.
+
+    What `explicit` names wins, then the folder's own `data.yaml`, then what is found. Raises one
+    ValueError: what was looked for where nothing fits, what to choose where two layouts do.
+    """
+    if not root.is_dir():
+        raise ValueError(f"{root}: there is no such data folder")
+    settings = merge(read_own_settings(root), dict(explicit or {}))
+    if _names_all(settings):
+        found = _as_named(root, settings)
+        return found if wanted is None else replace(found, wanted=wanted)
+    found = _only_answer(root, wanted, settings, DEEPEST)
+    return replace(_lay_over(found, settings), wanted=wanted)
+
+
+def _names_all(settings: Explicit) -> bool:
+    """Whether settings say by themselves what is where."""
+    splits = [settings.get(word) for word in ("train", "val")]
+    return "format" in settings and any(
+        isinstance(split, dict) and {"images", "annotations"} <= split.keys() for split in splits
+    )
+
+
+def _as_named(root: Path, settings: Explicit) -> Found:
+    """Settings that leave nothing to find."""
+    data = parse_config({"data": {"root": str(root), **settings}}, str(root)).data
+    tasks = next(layout.tasks for layout in LAYOUTS if layout.format == data.format)
+    says = []
+    if not {"val", "fold"} & settings.keys():
+        data = data.model_copy(update={"fold": FOLD})
+        says.append(f"validation: none is named, so data.fold={list(FOLD)}")
+    return Found(f"{data.format} as the settings name it", data, tasks, says)
+
+
+def _only_answer(root: Path, wanted: Task | None, explicit: Explicit, deepest: int) -> Found:
+    """The one layout of a folder, or of the only folder in it."""
+    answers = _ask(root, wanted, explicit)
+    found, faulty = answers.found, answers.faulty
+    if len(found) == 1 and not faulty:
+        return next(iter(found.values()))
+    if len(faulty) == 1 and not found:
+        raise next(iter(faulty.values()))
+    if found or faulty:
+        raise _several(root, answers)
+    inner = subfolders(root)
+    if not answers.near and len(inner) == 1 and deepest:
+        return _only_answer(inner[0], wanted, explicit, deepest - 1)
+    if answers.near:
+        raise ValueError(f"{root}: no data set that can be read. {'; '.join(answers.near)}")
+    raise ValueError(f"{root}: no data set found. {'; '.join(answers.far)}")
+
+
+class _Answers(NamedTuple):
+    """What the recognisers say of a folder."""
+
+    found: dict[Layout, Found]
+    faulty: dict[Layout, ValueError]  # it is there, and cannot be read, or chosen among
+    near: list[str]  # why it is not this layout, of which most is there
+    far: list[str]
+
+
+def _ask(root: Path, wanted: Task | None, explicit: Explicit) -> _Answers:
+    answers = _Answers({}, {}, [], [])
+    for layout in LAYOUTS:
+        if explicit.get("format", layout.format) != layout.format:
+            continue
+        teaches = f"{layout.name}, for {' or '.join(layout.tasks)} segmentation and not {wanted}"
+        try:
+            found = layout.recognise(root, explicit)
+            if wanted is None or wanted in found.tasks:
+                answers.found[layout] = found
+            else:
+                answers.near.append(f"it holds {teaches}")
+        except NotThisError as reason:
+            side = answers.near if reason.near else answers.far
+            side.append(f"{layout.name}: {reason}")
+        except ValueError as error:
+            if wanted is None or wanted in layout.tasks:
+                answers.faulty[layout] = error
+            else:
+                answers.near.append(f"it holds {teaches}")
+    return answers
+
+
+def _several(root: Path, answers: _Answers) -> ValueError:
+    layouts = [*answers.found, *answers.faulty]
+    names = " and ".join(layout.name for layout in layouts)
+    choice = " or ".join(f"data.format={layout.format}" for layout in layouts)
+    return ValueError(f"{root}: its files fit {names}; choose by {choice}")
+
+
+def _lay_over(found: Found, settings: Explicit) -> Found:
+    """What is found under what a person named."""
+    if not settings:
+        return found
+    base = found.data.model_dump(mode="json", exclude_unset=True)
+    says = list(found.says)
+    if {"val", "fold"} & settings.keys():
+        base["fold"] = None
+        says = [sentence for sentence in says if not sentence.startswith("validation:")]
+    for key in settings.keys() - {"train", "val"}:
+        base.pop(key, None)
+    data = parse_config({"data": merge(base, dict(settings))}, str(found.data.root)).data
+    says.append(f"as named: {', '.join(f'data.{key}' for key in settings)}")
+    return replace(found, data=data, says=says)

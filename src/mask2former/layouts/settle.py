@@ -1,0 +1,148 @@
+"""The settings of a run or an evaluation, with the layout of its data folder filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mask2former.config import (
+    Config,
+    Data,
+    Format,
+    Split,
+    SplitName,
+    Task,
+    dump_config,
+    parse_config,
+)
+from mask2former.data.class_files import CLASS_FILES
+from mask2former.layouts.find import find_layout
+from mask2former.layouts.found import Found
+from mask2former.layouts.places import pictures_below
+
+PLACE = (
+    "format",
+    "root",
+    "train",
+    "val",
+    "classes",
+    "ignore",
+    "offset",
+    "colors",
+    "background",
+    "endings",
+    "merge",
+    "ignore_classes",
+    "fold",
+)
+"""The settings that a layout decides; the others are the recipe's."""
+
+
+def settle(
+    config: Config, typed: Mapping[str, Any], *, wanted: Task | None = None
+) -> tuple[Config, list[str]]:
+    """The settings to train with, and what to say of the layout that was found.
+
+    `typed` is the tree that a person spelt on the command line: it wins. Settings stay as they are
+    where they name no folder, or where what they name is there.
+    """
+    if _is_settled(config.data, typed, ("train",) if config.data.fold else ("train", "val")):
+        return config, []
+    wanted = typed.get("test", {}).get("task", wanted)
+    found = _find(config, typed, wanted)
+    if found.data.train.images is None:
+        raise ValueError(
+            f"{found.data.root}: {found.layout} with a validation split only, and none to train on"
+        )
+    filled = _fill(config, found.data)
+    test = filled.test.model_copy(update={"task": found.task})
+    return filled.model_copy(update={"test": test}), _say(found)
+
+
+def settle_evaluation(
+    config: Config, typed: Mapping[str, Any], split: SplitName, *, wanted: Task
+) -> tuple[Config, list[str]]:
+    """The settings to evaluate a trained model with; where nothing is split, all is measured.
+
+    Label maps without a list of classes are read with the model's own classes and values, and
+    classes are joined and left out as they were in training.
+    """
+    if _is_settled(config.data, typed, (split,)):
+        return config, []
+    found = _find(config, typed, wanted)
+    data, says = found.data, _say(found)
+    explicit = typed.get("data", {})
+    if data.fold is not None and not {"fold", "val"} & explicit.keys():
+        data = data.model_copy(update={"val": data.train, "fold": None})
+        says = [sentence for sentence in says if not sentence.startswith("validation:")]
+        says.append("there is no validation split, so all pictures are measured")
+    if not found.has_names and "classes" not in explicit:
+        own = ("ignore", "offset", "colors", "background", "merge", "ignore_classes")
+        kept = {key: getattr(config.data, key) for key in own}
+        classes = None if isinstance(config.data.classes, str) else config.data.classes
+        data = data.model_copy(update={**kept, "classes": classes})
+        says = [*says[:1], "there is no list of classes, so values have the model's classes"]
+    joined: dict[str, Any] = {}
+    if "merge" not in explicit:
+        joined["merge"] = data.merge or config.data.merge
+    if "ignore_classes" not in explicit:
+        joined["ignore_classes"] = data.ignore_classes or config.data.ignore_classes
+    return _fill(config, data.model_copy(update=joined)), says
+
+
+def _is_settled(data: Data, typed: Mapping[str, Any], splits: tuple[SplitName, ...]) -> bool:
+    """Whether there is nothing to find: nobody named a folder, or all of the settings is in it."""
+    if data.root is None or data.format == "shapes":
+        return True
+    if data.format is None:
+        return False
+    explicit = typed.get("data", {})
+    is_named = "format" in explicit and any(
+        "annotations" in explicit[word] for word in splits if isinstance(explicit.get(word), dict)
+    )
+    if is_named or "root" not in explicit or not data.root.is_dir():
+        return True  # and what is missing is told by its reader
+    used = [data.train if word == "train" or data.fold else data.val for word in splits]
+    return (
+        all(split.images and split.annotations for split in used)
+        and all((data.root / path).exists() for path in _named_paths(data, used))
+        and all(_fits(data.format, data.root / (split.annotations or "")) for split in used)
+    )
+
+
+def _fits(kind: Format, annotations: Path) -> bool:
+    """Whether a folder holds annotations of the format: many call theirs `labels/train`."""
+    if kind == "yolo":
+        return next(annotations.rglob("*.txt"), None) is not None
+    if kind in ("label_maps", "voc", "cityscapes"):
+        return next(pictures_below(annotations), None) is not None
+    return annotations.is_file()
+
+
+def _named_paths(data: Data, splits: list[Split]) -> list[Path]:
+    """The files and folders that settings name."""
+    found = [path for s in splits for path in (s.images, s.annotations, s.labels, s.names)]
+    lists = [path for path in (data.classes, data.colors) if isinstance(path, str | Path)]
+    files = [Path(path) for path in lists if Path(path).suffix in CLASS_FILES]
+    return [path for path in (*found, *files) if path is not None]
+
+
+def _find(config: Config, typed: Mapping[str, Any], wanted: Task | None) -> Found:
+    assert config.data.root is not None
+    explicit = {
+        key: v for key, v in typed.get("data", {}).items() if key in PLACE and key != "root"
+    }
+    return find_layout(config.data.root, wanted, explicit=explicit)
+
+
+def _fill(config: Config, data: Data) -> Config:
+    """The settings with what a layout decides, its own defaults included."""
+    tree = dump_config(config)
+    place = data.model_dump(mode="json")
+    tree["data"] |= {key: place[key] for key in PLACE}
+    return parse_config(tree, str(data.root))
+
+
+def _say(found: Found) -> list[str]:
+    return [f"{found.data.root}: {found.layout}", *found.says]

@@ -1,0 +1,265 @@
+"""The settings of the data -> an open data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from mask2former import config as c
+from mask2former.categories import Categories, Category, Color
+from mask2former.config.recipes import nearest
+from mask2former.data import (
+    Cityscapes,
+    CocoInstances,
+    CocoPanoptic,
+    Dataset,
+    LabelMaps,
+    ObjectMaps,
+    Relabelled,
+    Shapes,
+    YoloPolygons,
+    YouTubeVIS,
+)
+from mask2former.data.class_files import CLASS_FILES, colors_by_name, read_class_file
+from mask2former.data.listener import STRICT, Listener
+from mask2former.rasters import reader
+
+BLACK = (0, 0, 0)
+NOBODY = -(2**31)
+"""The class id of a colour that is named `void` and that nobody counts."""
+
+
+def build_dataset(
+    data: c.Data,
+    split: c.Split,
+    task: c.Task,
+    *,
+    categories: Categories | None = None,
+    listener: Listener = STRICT,
+) -> Dataset:
+    """Open all of one source. `categories` gives the labels, by name (a trained model's)."""
+    if data.format is None:
+        known = ", ".join(get_args(c.Format))
+        raise ValueError(f"data.format is not set; it is one of {known}")
+    if not data.merge and not data.ignore_classes:
+        return _open(data, split, task, categories, listener)
+    return Relabelled(
+        _open(data, split, task, None, listener),
+        merge=data.merge,
+        ignore=data.ignore_classes,
+        task=task,
+        wanted=categories,
+    )
+
+
+def _open(
+    data: c.Data,
+    split: c.Split,
+    task: c.Task,
+    categories: Categories | None,
+    listener: Listener,
+) -> Dataset:
+    """Open a split, whose pictures are read with the channels of the settings."""
+    if data.format == "shapes":
+        frames = 1 if data.clip is None else data.clip.frames
+        return Shapes(200, task=task, frames=frames, categories=categories)
+    dataset = _open_format(data, split, task, categories, listener)
+    dataset.read = reader(data.channels)
+    return dataset
+
+
+def _open_format(
+    data: c.Data,
+    split: c.Split,
+    task: c.Task,
+    categories: Categories | None,
+    listener: Listener,
+) -> Dataset:
+    """Open the pictures and annotations of a split by the reader of their format."""
+    if split.images is None or split.annotations is None:
+        raise ValueError(
+            "data.train.images and data.train.annotations (and the same of data.val) must be set"
+        )
+    root = data.root or Path()
+    images, annotations = root / split.images, root / split.annotations
+    names = None if split.names is None else root / split.names
+    match data.format:
+        case "coco":
+            return CocoInstances(images, annotations, categories=categories, listener=listener)
+        case "coco_panoptic":
+            labels = None if split.labels is None else root / split.labels
+            return CocoPanoptic(
+                images, annotations, labels, categories=categories, listener=listener
+            )
+        case "yolo":
+            known = read_classes(data.classes, root, categories)
+            return YoloPolygons(images, annotations, known, names=names, listener=listener)
+        case "cityscapes":
+            known = read_classes(data.classes or _own_list(task, categories), root, categories)
+            return Cityscapes(images, annotations, known, task=task, listener=listener)
+        case "label_maps":
+            return _open_maps(data, images, annotations, names, categories, listener)
+        case "voc" if task == "semantic":
+            return _open_maps(data, images, annotations, names, categories, listener)
+        case "voc":
+            return _open_objects(data, split, names, task, categories, listener)
+        case "youtube_vis":
+            clip = data.clip or c.Clip()
+            return YouTubeVIS(
+                images,
+                annotations,
+                frames=clip.frames,
+                reach=clip.reach,
+                categories=categories,
+                listener=listener,
+            )
+    raise AssertionError(data.format)
+
+
+class MapClasses(NamedTuple):
+    """What the pixels of label maps mean."""
+
+    categories: Categories
+    ignore: frozenset[int]
+    colors: dict[Color, int] | None
+
+
+def _open_maps(
+    data: c.Data,
+    images: Path,
+    maps: Path,
+    names: Path | None,
+    wanted: Categories | None,
+    listener: Listener,
+) -> LabelMaps:
+    known = read_map_classes(data, wanted)
+    return LabelMaps(
+        images,
+        maps,
+        known.categories if wanted is None else known.categories.in_order_of(wanted),
+        ignore=known.ignore,
+        offset=data.offset,
+        colors=known.colors,
+        endings=data.endings,
+        names=names,
+        listener=listener,
+    )
+
+
+def _open_objects(
+    data: c.Data,
+    split: c.Split,
+    names: Path | None,
+    task: c.Task,
+    wanted: Categories | None,
+    listener: Listener,
+) -> ObjectMaps:
+    """VOC's objects; of its classes instance segmentation has the things only."""
+    if split.images is None or split.annotations is None or split.labels is None:
+        raise ValueError(
+            "data.train.labels (and the same of data.val) must name the folder of VOC's maps of "
+            "objects, SegmentationObject"
+        )
+    root = data.root or Path()
+    known = read_map_classes(data, wanted)
+    stuff = [k.id for k in known.categories if not k.is_thing] if task == "instance" else []
+    chosen = Categories(k for k in known.categories if k.id not in stuff)
+    classes = LabelMaps(
+        root / split.images,
+        root / split.annotations,
+        chosen if wanted is None else chosen.in_order_of(wanted),
+        ignore=known.ignore | {number - data.offset for number in stuff},
+        offset=data.offset,
+        colors=known.colors,
+        endings=data.endings,
+        names=names,
+        listener=listener,
+    )
+    return ObjectMaps(classes, root / split.labels, task=task)
+
+
+def _own_list(task: c.Task, wanted: Categories | None) -> str:
+    """Cityscapes' list with the classes of a trained model, or else that of the task."""
+    for name in ("cityscapes_panoptic", "cityscapes_instance"):
+        if wanted is not None and set(wanted.names) == set(Categories.bundled(name).names):
+            return name
+    return f"cityscapes_{task}"
+
+
+def read_classes(
+    classes: c.ClassList | None, root: Path, wanted: Categories | None = None
+) -> Categories:
+    """A class list: entries of the settings, a file below `root`, or a bundled name.
+
+    `wanted` gives the order of the labels, and the classes themselves where no list is set.
+    """
+    match classes:
+        case None if wanted is not None:
+            return wanted
+        case None:
+            raise ValueError(
+                "label maps need data.classes: a JSON file of classes, or a bundled name"
+            )
+        case tuple():
+            found = Categories.from_json([entry.model_dump() for entry in classes])
+        case _ if Path(classes).suffix.lower() in CLASS_FILES:
+            found = read_class_file(root / classes)
+        case _:
+            found = Categories.bundled(str(classes))
+    return found if wanted is None else found.in_order_of(wanted)
+
+
+def read_map_classes(data: c.Data, wanted: Categories | None = None) -> MapClasses:
+    """What values or colours of label maps mean, with the background as the settings have it."""
+    root = data.root or Path()
+    if data.colors is None:
+        # The order of a trained model's labels comes last, when the background is settled.
+        own = wanted if data.classes is None else None
+        categories, colors = read_classes(data.classes, root, own), None
+    else:
+        categories, colors = _classes_of_colors(data, data.colors, root)
+    ignore = frozenset(data.ignore)
+    if data.background == "none":
+        return MapClasses(categories, ignore, colors)
+    zero = data.offset if colors is None else colors.get(BLACK, -1)
+    named = [k.id for k in categories if k.name.lower() in ("background", "_background_")]
+    number = named[0] if named else zero
+    if data.background == "void":
+        categories = Categories(k for k in categories if k.id != number)
+        ignore |= {number - data.offset}
+    else:
+        ignore -= {number - data.offset}
+        if number not in categories.label_of:
+            stuff = Category(number, "background", BLACK, is_thing=False)
+            categories = Categories([stuff, *categories])
+    if colors is not None and not named:
+        colors = {BLACK: number, **colors}
+    return MapClasses(categories, ignore, colors)
+
+
+def _classes_of_colors(
+    data: c.Data, colors: Path | dict[str, Color], root: Path
+) -> tuple[Categories, dict[Color, int]]:
+    """The classes that have colours, and the class id of each colour."""
+    named = colors if isinstance(colors, dict) else colors_by_name(root / colors)
+    twice = [name for name, color in named.items() if list(named.values()).count(color) > 1]
+    if twice:
+        raise ValueError(f"data.colors: {' and '.join(twice[:2])} have one colour")
+    if data.classes is None:
+        categories = Categories(
+            Category(place, name, color)
+            for place, (name, color) in enumerate(named.items())
+            if name != "void"
+        )
+    else:
+        categories = read_classes(data.classes, root)
+        for category in categories:
+            if category.name not in named:
+                hint = nearest(category.name, named)
+                raise ValueError(f"data.colors has none for the class '{category.name}'{hint}")
+    id_of = {"void": NOBODY} | {category.name: category.id for category in categories}
+    strange = next((name for name in named if name not in id_of), None)
+    if strange is not None:
+        hint = nearest(strange, id_of)
+        raise ValueError(f"data.colors: data.classes has no class '{strange}'{hint}")
+    return categories, {color: id_of[name] for name, color in named.items()}

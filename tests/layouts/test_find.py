@@ -1,0 +1,294 @@
+"""Every layout is recognised, and the same pictures teach the same in each of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import make
+from make import as_colors, as_palette
+
+from mask2former.build import build_splits
+from mask2former.config import Data, Task
+from mask2former.data import Dataset
+from mask2former.layouts import find_layout
+from mask2former.structures import IGNORE
+
+SPLITS = {"train": make.shapes(6), "val": make.shapes(3, seed=1)}
+
+
+def targets(dataset: Dataset, index: int) -> set[tuple[str, bytes]]:
+    """The targets of a picture: the name of the class, and the mask."""
+    sample = dataset.sample(index)
+    names = dataset.categories.names
+    return {
+        (names[label], (sample["ids"] == place).any(0).numpy().tobytes())
+        for place, label in enumerate(sample["labels"].tolist(), start=1)
+    }
+
+
+def wanted(scene: make.Scene, task: Task) -> set[tuple[str, bytes]]:
+    """What a scene should teach."""
+    if task == "semantic":
+        names = ("background", *make.NAMES)
+        shown = np.unique(scene.classes).tolist()
+        return {(names[k], (scene.classes == k)[None].tobytes()) for k in shown}
+    found = {(make.NAMES[k - 1], mask[None].tobytes()) for k, mask in scene.objects}
+    if task == "panoptic":
+        found.add(("background", (scene.places == 0)[None].tobytes()))
+    return found
+
+
+def grey(root: Path) -> None:
+    make.label_maps(root, SPLITS)
+    (root / "classes.txt").write_text("\n".join(["background", *make.NAMES]))
+
+
+def palette(root: Path) -> None:
+    make.label_maps(root, SPLITS, paint=as_palette, labels="masks/{}")
+    make.class_table(root)
+
+
+def colors(root: Path) -> None:
+    make.label_maps(root, SPLITS, paint=as_colors, images="{}", labels="{}_labels", ending="_L")
+    make.class_table(root)
+
+
+def side_by_side(root: Path) -> None:
+    make.label_maps(root, SPLITS, images="{}", labels="{}", ending="_mask")
+    (root / "classes.txt").write_text("\n".join(["background", *make.NAMES]))
+
+
+LOSSLESS: dict[str, tuple[Callable[[Path], None], str, tuple[Task, ...]]] = {
+    "COCO": (lambda root: make.coco(root, SPLITS), "coco", ("instance",)),
+    "Roboflow": (lambda root: make.roboflow(root, SPLITS), "coco", ("instance",)),
+    "panoptic": (lambda root: make.panoptic(root, SPLITS), "coco_panoptic", ("panoptic",)),
+    "VOC": (lambda root: make.voc(root, SPLITS), "voc", ("semantic", "instance", "panoptic")),
+    "VOC in colours": (
+        lambda root: make.voc(root, SPLITS, paint=as_colors),
+        "voc",
+        ("semantic", "instance", "panoptic"),
+    ),
+    "grey maps": (grey, "label_maps", ("semantic",)),
+    "palette maps": (palette, "label_maps", ("semantic",)),
+    "maps in colours": (colors, "label_maps", ("semantic",)),
+    "maps beside pictures": (side_by_side, "label_maps", ("semantic",)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_layout_is_found_and_teaches_what_was_written(name: str, tmp_path: Path) -> None:
+    write, kind, tasks = LOSSLESS[name]
+    write(tmp_path)
+    for task in tasks:
+        found = find_layout(tmp_path, task)
+        assert found.data.format == kind
+        assert found.task == task
+        assert len(found.says) >= 2
+        train, val = build_splits(found.data, task)
+        assert (len(train), len(val)) == (6, 3)
+        for dataset, scenes in ((train, SPLITS["train"]), (val, SPLITS["val"])):
+            of_name = {scene.name: scene for scene in scenes}
+            for index in range(len(dataset)):
+                scene = of_name[Path(str(dataset.file(index))).stem]
+                assert targets(dataset, index) == wanted(scene, task)
+                truth = dataset.truth(index)
+                if task == "semantic":
+                    assert truth.semantic is not None
+                    names = np.array([*train.categories.names, "nobody"])
+                    assert (
+                        names[truth.semantic]
+                        == np.array(["background", *make.NAMES])[scene.classes]
+                    ).all()
+                else:
+                    assert len(truth.instances or ()) == len(scene.objects)
+
+
+def iou(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_yolo_polygons_cover_the_objects(tmp_path: Path) -> None:
+    make.yolo(tmp_path, SPLITS)
+    found = find_layout(tmp_path)
+    assert found.data.format == "yolo"
+    train, val = build_splits(found.data, "instance")
+    assert (len(train), len(val)) == (6, 3)
+    assert train.categories.names == list(make.NAMES)
+    for index, scene in enumerate(sorted(SPLITS["train"], key=lambda scene: scene.name)):
+        sample = train.sample(index)
+        assert sorted(sample["labels"].tolist()) == sorted(k - 1 for k, _ in scene.objects)
+        for place, label in enumerate(sample["labels"].tolist(), start=1):
+            mask = (sample["ids"] == place).any(0)[0]
+            best = max(iou(mask, torch.from_numpy(m)) for k, m in scene.objects if k - 1 == label)
+            assert best > 0.97
+
+
+def test_cityscapes_is_found_for_every_task(tmp_path: Path) -> None:
+    make.cityscapes(tmp_path, SPLITS)
+    tasks: tuple[Task, ...] = ("semantic", "instance", "panoptic")
+    for task in tasks:
+        data = find_layout(tmp_path, task).data
+        assert data.format == "cityscapes"
+        train, val = build_splits(data, task)
+        assert (len(train), len(val)) == (6, 3)
+        objects = train.truth(0).instances
+        assert objects is not None
+        assert len(objects) == len(SPLITS["train"][0].objects)
+
+
+def test_videos_are_found(tmp_path: Path) -> None:
+    make.youtube_vis(tmp_path, SPLITS)
+    found = find_layout(tmp_path)
+    assert found.data.format == "youtube_vis"
+    train, val = build_splits(found.data, "instance")
+    assert (len(train), len(val)) == (6, 3)
+    assert len(train.truth(0).instances or ()) == len(SPLITS["train"][0].objects)
+
+
+def test_ade20k_counts_from_one(tmp_path: Path) -> None:
+    splits = {"training": SPLITS["train"], "validation": SPLITS["val"]}
+    make.label_maps(tmp_path, splits, labels="annotations/{}")
+    (tmp_path / "objectInfo150.txt").write_text("...")
+    found = find_layout(tmp_path)
+    assert found.layout == "ADE20K as downloaded"
+    train, val = build_splits(found.data, "semantic")
+    assert (len(train), len(val)) == (6, 3)
+    semantic = train.truth(0).semantic
+    scene = SPLITS["train"][0]
+    assert semantic is not None
+    assert (semantic == np.where(scene.classes == 0, IGNORE, scene.classes.astype(int) - 1)).all()
+
+
+FOLDERS = {
+    "the word first": ("images/{}", "masks/{}"),
+    "the split first": ("{}/images", "{}/masks"),
+    "capitals": ("{}/Images", "{}/Labels"),
+    "mmseg": ("img_dir/{}", "ann_dir/{}"),
+    "CamVid": ("{}", "{}annot"),
+    "underscores": ("{}_images", "{}_labels"),
+    "plain": ("{}", "{}_masks"),
+}
+
+
+@pytest.mark.parametrize("folders", FOLDERS.values(), ids=FOLDERS)
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "dev"])
+def test_folders_of_maps_have_many_names(
+    folders: tuple[str, str], val: str, tmp_path: Path
+) -> None:
+    splits = {"train": SPLITS["train"][:3], val: SPLITS["val"][:2], "test": SPLITS["val"][2:]}
+    make.label_maps(tmp_path, splits, images=folders[0], labels=folders[1])
+    found = find_layout(tmp_path)
+    train, validation = build_splits(found.data, "semantic")
+    assert (len(train), len(validation)) == (3, 2)
+    assert any("left alone" in sentence for sentence in found.says)
+
+
+@pytest.mark.parametrize("ending", ["_mask", "_label", "_gt", "_L", ".label"])
+def test_endings_of_maps_are_found(ending: str, tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS, ending=ending)
+    found = find_layout(tmp_path)
+    assert found.data.endings == ("", ending)
+    assert any(ending in sentence for sentence in found.says)
+    assert len(build_splits(found.data, "semantic")[0]) == 6
+
+
+def test_upper_case_types_are_pictures(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    for file in sorted((tmp_path / "images").rglob("*.png")):
+        file.rename(file.with_suffix(".PNG"))
+    assert len(build_splits(find_layout(tmp_path).data, "semantic")[0]) == 6
+
+
+def test_a_fold_stands_in_for_a_missing_validation_set(tmp_path: Path) -> None:
+    make.coco(tmp_path, {"train": SPLITS["train"]})
+    found = find_layout(tmp_path)
+    assert found.data.fold == (0, 5)
+    assert any("no split" in sentence for sentence in found.says)
+    train, val = build_splits(found.data, "instance")
+    assert (len(train), len(val)) == (4, 2)
+
+
+def test_unpacked_folder_in_a_folder_is_entered(tmp_path: Path) -> None:
+    make.yolo(tmp_path / "download" / "cells-3", SPLITS)
+    found = find_layout(tmp_path)
+    assert found.data.root == tmp_path / "download" / "cells-3"
+
+
+def test_bare_maps_are_named_by_their_values(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    found = find_layout(tmp_path)
+    assert not found.has_names
+    assert any("data.classes" in sentence for sentence in found.says)
+    assert build_splits(found.data, "semantic")[0].categories.names == [
+        f"class_{value}" for value in range(4)
+    ]
+
+
+def test_masks_of_black_and_white_are_one_class(tmp_path: Path) -> None:
+    for name, paint in (
+        ("grey", lambda values: make.Image.fromarray((values > 0).astype(np.uint8) * 255)),
+        (
+            "rgb",
+            lambda values: as_colors((values > 0) * np.uint8(255)).point(lambda v: 255 * (v > 0)),
+        ),
+        ("bits", lambda values: make.Image.fromarray(values > 0)),
+    ):
+        make.label_maps(tmp_path / name, SPLITS, paint=paint)
+        found = find_layout(tmp_path / name)
+        train, _ = build_splits(found.data, "semantic")
+        assert len(train.categories) == 2
+        semantic = train.truth(0).semantic
+        assert semantic is not None
+        assert (semantic == (SPLITS["train"][0].classes > 0)).all(), name
+    data = found.data.model_copy(update={"background": "void"})
+    train, _ = build_splits(data, "semantic")
+    assert len(train.categories) == 1
+    assert (train.truth(0).semantic == np.where(SPLITS["train"][0].classes > 0, 0, IGNORE)).all()
+
+
+def test_ignored_class_of_a_list_is_said(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS, paint=as_colors)
+    make.class_table(tmp_path, ("Void", "square", "triangle"))
+    found = find_layout(tmp_path)
+    assert found.data.ignore_classes == ("Void",)
+    assert any("Void counts for nobody" in sentence for sentence in found.says)
+    train, _ = build_splits(found.data, "semantic")
+    assert train.categories.names == ["background", "square", "triangle"]
+
+
+def test_settings_of_the_folder_win_over_what_is_found(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    (tmp_path / "data.yaml").write_text(
+        "classes: [ground, disc, box, tent]\nmerge: {round: [disc, box]}\nfold: [1, 3]\n"
+    )
+    found = find_layout(tmp_path)
+    train, val = build_splits(found.data, "semantic")
+    assert train.categories.names == ["ground", "round", "tent"]
+    assert (len(train), len(val)) == (4, 2)
+
+
+def test_settings_of_a_person_win_over_those_of_the_folder(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    (tmp_path / "data.yaml").write_text("classes: [ground, disc, box, tent]\nignore: [254]\n")
+    found = find_layout(tmp_path, explicit={"ignore": [3]})
+    assert found.data.ignore == (3,)
+    assert isinstance(found.data, Data)
+    assert len(found.data.classes or ()) == 4
+
+
+def test_settings_that_name_everything_need_no_layout(tmp_path: Path) -> None:
+    make.coco(tmp_path / "odd", SPLITS)
+    (tmp_path / "data.yaml").write_text(
+        "format: coco\nroot: odd\n"
+        "train: {images: train2017, annotations: annotations/instances_train2017.json}\n"
+        "val: {images: val2017, annotations: annotations/instances_val2017.json}\n"
+    )
+    train, val = build_splits(find_layout(tmp_path).data, "instance")
+    assert (len(train), len(val)) == (6, 3)

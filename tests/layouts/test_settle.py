@@ -1,0 +1,148 @@
+"""The commands: a recipe or a trained model with a folder of another layout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import make
+
+from mask2former import cli
+from mask2former.build import build_model, build_split, build_splits
+from mask2former.categories import Categories, Category
+from mask2former.checkpoint import ModelCard, save_model
+from mask2former.config import Config, dump_config, load_config, parse_config
+from mask2former.config.recipes import read_overrides
+from mask2former.layouts import settle, settle_evaluation
+
+SPLITS = {"train": make.shapes(5), "val": make.shapes(2, seed=1)}
+TINY = {
+    "model": {
+        "dim": 32,
+        "backbone": {"name": "test_efficientnet"},
+        "pixel_decoder": {"layers": 1, "feedforward": 32},
+        "transformer_decoder": {"layers": 1, "heads": 4, "feedforward": 32, "num_queries": 4},
+    },
+    "test": {"task": "instance", "short_edge": 64, "max_size": 96},
+}
+
+
+def settled(recipe: str, *words: str) -> tuple[Config, list[str]]:
+    config = load_config(recipe, words)
+    return settle(config, read_overrides(words), wanted=config.test.task)
+
+
+def test_recipe_takes_a_folder_of_another_layout(tmp_path: Path) -> None:
+    make.yolo(tmp_path, SPLITS)
+    config, says = settled("nuclei", f"data.root={tmp_path}", "data.workers=0")
+    assert config.data.format == "yolo"
+    assert config.data.workers == 0
+    assert config.data.augmentation == load_config("nuclei").data.augmentation
+    assert says[0] == f"{tmp_path}: YOLO segmentation"
+    assert [len(part) for part in build_splits(config.data, "instance")] == [5, 2]
+    assert parse_config(dump_config(config), "again") == config
+
+
+def test_recipe_whose_paths_are_there_stays_as_it_is(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": []}))
+    config, says = settled("tiny/camvid", f"data.root={tmp_path}")
+    assert config == load_config("tiny/camvid", [f"data.root={tmp_path}"])
+    assert says == []
+
+
+def test_recipe_of_another_task_is_refused(tmp_path: Path) -> None:
+    make.yolo(tmp_path, SPLITS)
+    with pytest.raises(ValueError, match="YOLO segmentation, for instance segmentation and not"):
+        settled("tiny/camvid", f"data.root={tmp_path}")
+    config, _ = settled("tiny/camvid", f"data.root={tmp_path}", "test.task=instance")
+    assert config.test.task == "instance"
+
+
+def test_what_a_person_sets_wins(tmp_path: Path) -> None:
+    make.coco(tmp_path, SPLITS)
+    config, says = settled("nuclei", f"data.root={tmp_path}", "data.fold=[1, 3]")
+    assert config.data.fold == (1, 3)
+    assert any("data.fold" in sentence for sentence in says)
+    assert [len(part) for part in build_splits(config.data, "instance")] == [3, 2]
+
+
+def test_wrong_path_of_a_person_is_told_by_the_reader(tmp_path: Path) -> None:
+    make.coco(tmp_path, SPLITS)
+    words = [f"data.root={tmp_path}", "data.format=coco", "data.train.annotations=typo.json"]
+    config, says = settled("nuclei", *words)
+    assert says == []
+    with pytest.raises(ValueError, match=r"typo\.json: cannot be read"):
+        build_splits(config.data, "instance")
+
+
+def test_validation_alone_trains_nobody(tmp_path: Path) -> None:
+    make.coco(tmp_path, {"val": SPLITS["val"]})
+    with pytest.raises(ValueError, match="a validation split only"):
+        settled("nuclei", f"data.root={tmp_path}")
+
+
+def test_evaluation_measures_all_of_what_is_not_split(tmp_path: Path) -> None:
+    make.coco(tmp_path, {"train": SPLITS["train"]})
+    words = [f"data.root={tmp_path}"]
+    config = load_config("nuclei", words)
+    config, says = settle_evaluation(config, read_overrides(words), "val", wanted="instance")
+    known = Categories(Category(k, name, (0, 0, 0)) for k, name in enumerate(make.NAMES))
+    assert len(build_split(config.data, "val", "instance", known)) == 5
+    assert says[-1] == "there is no validation split, so all pictures are measured"
+
+
+def test_evaluation_reads_nameless_maps_with_the_models_classes(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS, images="{}/a_images", labels="{}/masks")
+    words = [f"data.root={tmp_path}"]
+    config = load_config("tiny/camvid", words)
+    config, _ = settle_evaluation(config, read_overrides(words), "val", wanted="semantic")
+    names = ("ground", "disc", "box", "tent")
+    known = Categories(Category(k, name, (0, 0, 0)) for k, name in enumerate(names))
+    dataset = build_split(config.data, "val", "semantic", known)
+    assert dataset.categories.names == list(names)
+    assert (dataset.truth(0).semantic == SPLITS["val"][0].classes).all()
+
+
+def test_evaluation_joins_classes_as_training_did(tmp_path: Path) -> None:
+    make.yolo(tmp_path, SPLITS)
+    words = [f"data.root={tmp_path}"]
+    config = load_config("nuclei", ["data.merge={shape: [circle, square, triangle]}", *words])
+    config, _ = settle_evaluation(config, read_overrides(words), "val", wanted="instance")
+    known = Categories([Category(1, "shape", (0, 0, 0))])
+    dataset = build_split(config.data, "val", "instance", known)
+    assert set(dataset.labels(0)) == {0}
+
+
+def test_folders_of_equal_names_are_no_proof_of_the_format(tmp_path: Path) -> None:
+    for name, write in (("yolo", make.yolo), ("maps", make.label_maps)):
+        write(tmp_path / name, SPLITS)
+    trained, _ = settled("nuclei", f"data.root={tmp_path / 'yolo'}")
+    tree = dump_config(trained)
+    tree["data"]["root"] = str(tmp_path / "maps")
+    typed = {"data": {"root": tree["data"]["root"]}}
+    with pytest.raises(ValueError, match="it holds label maps, for semantic segmentation"):
+        settle_evaluation(parse_config(tree, "the test"), typed, "val", wanted="instance")
+
+
+def test_command_evaluates_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make.roboflow(tmp_path / "data", {"train": SPLITS["train"], "valid": SPLITS["val"]})
+    config = parse_config(TINY, "the tests")
+    order = ("triangle", "circle", "square")  # names decide, whatever the data's own order
+    categories = Categories(Category(k, name, (0, 0, 0)) for k, name in enumerate(order))
+    model = build_model(config.model, 3)
+    save_model(tmp_path / "model", model, ModelCard(config, categories))
+    words = ["mask2former", "evaluate", tmp_path / "model", tmp_path / "data", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr()
+    assert end.value.code == 0, said.err
+    assert "Roboflow's COCO instance JSON" in said.out
+    assert "2 pictures" in said.out

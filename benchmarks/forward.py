@@ -76,7 +76,7 @@ def collect(quick: bool) -> list[Row]:
         for backbone in ("R50", "Swin-T")
         for size in (QUICK_SIZES if quick else SIZES)
         for threads in (1, 2)
-        for row in compare(backbone, size, threads, rounds=2 if quick else 7)
+        for row in compare(backbone, size, threads, rounds=2 if quick else 5)
     ]
 
 

@@ -1,5 +1,6 @@
 """Every value of training does what its description says."""
 
+import json
 import os
 import re
 import signal
@@ -390,3 +391,16 @@ def test_unwritable_folder_is_said_before_anything_is_read(tiny: Tiny, tmp_path:
     with pytest.raises(OSError, match=r"run: no folder can be made there .*; name another"):
         train(tiny(), tmp_path / "file" / "run", device=CPU, say=silent)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"\x80\x04K\x01.", b"no weights"])
+@pytest.mark.parametrize("backbone", [{"name": "resnet18"}, {"kind": "swin"}], ids=["timm", "swin"])
+def test_damaged_backbone_weights_are_one_sentence(
+    tiny: Tiny, tmp_path: Path, content: bytes, backbone: dict
+) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    branch = json.dumps({**backbone, "weights": str(path)})
+    config = tiny(f"model.backbone={branch}")
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        train(config, tmp_path / "run", device=CPU, say=silent)

@@ -300,5 +300,6 @@ def pad_with_mean(pixels: Tensor, mean: Tensor) -> Tensor:
 
 def load(model: str | Path, device: str = "auto") -> Predictor:
     """Load a model by name (`nuclei`), model folder or Hub id."""
+    chosen = choose_device(device)  # before anything is downloaded
     network, card = load_model(find_model(str(model)))
-    return Predictor(network, card, choose_device(device))
+    return Predictor(network, card, chosen)

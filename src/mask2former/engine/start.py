@@ -14,6 +14,7 @@ from mask2former.card import ModelCard
 from mask2former.categories import Categories
 from mask2former.checkpoint import load_model
 from mask2former.config.recipes import nearest
+from mask2former.convert.read import read_tensors
 from mask2former.data import Dataset
 from mask2former.data.balance import balancing_weights, count_objects, read_labels
 from mask2former.data.channels import measure_channels
@@ -22,11 +23,11 @@ from mask2former.model.backbone import (
     load_lite0_package,
     load_pretrained,
     load_pretrained_swin,
+    load_tensors,
 )
-from mask2former.model.backbone import load_weights as load_timm_weights
 from mask2former.model.channels import fit_channels
 from mask2former.model.mask2former import Mask2Former
-from mask2former.model.swin import Swin, load_imagenet
+from mask2former.model.swin import Swin, load_imagenet_tensors
 from mask2former.zoo import find_model
 
 CLASS_HEAD = ("transformer_decoder.class_head.weight", "transformer_decoder.class_head.bias")
@@ -54,11 +55,11 @@ def initialise_backbone(
         case "efficientnet-lite0-package" if isinstance(module, TimmBackbone):
             load_lite0_package(module)
         case path if isinstance(module, TimmBackbone):
-            load_timm_weights(module.body, Path(path))
+            load_tensors(module.body, read_tensors(Path(path)).tensors, path)
         case name if isinstance(module, Swin) and name.startswith("timm/"):
             load_pretrained_swin(module, name)
         case path if isinstance(module, Swin):
-            load_imagenet(module, Path(path))
+            load_imagenet_tensors(module, read_tensors(Path(path)).tensors, path)
 
 
 def begin(

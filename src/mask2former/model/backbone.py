@@ -72,15 +72,21 @@ def synchronise_batch_norms(module: nn.Module) -> nn.Module:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a file of timm or torchvision weights; tensors the module has no place for are skipped.
-
-    Raises ValueError where a tensor of the module is absent from the file or of another shape.
-    """
+    """Load a whole file of timm or torchvision weights, as `load_tensors` does."""
     if path.suffix == ".safetensors":
         tensors = load_file(path)
     else:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
         tensors = tensors.get("state_dict", tensors)
+    load_tensors(module, tensors, str(path))
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load timm's or torchvision's tensors; those the module has no place for are skipped.
+
+    Raises ValueError that names `source` where a tensor of the module is absent or of another
+    shape.
+    """
     # timm joins the first names of a feature extractor: stages.0.blocks -> stages_0.blocks.
     given = {key.replace(".", "_"): tensor for key, tensor in tensors.items()}
     found = {}
@@ -90,8 +96,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
         if value is None or value.shape != tensor.shape:
             shape = "nothing" if value is None else tuple(value.shape)
             raise ValueError(
-                f"{path} does not fit the backbone: for '{key}' of shape {tuple(tensor.shape)} it "
-                f"has {shape}; give a file of weights of the same model"
+                f"{source} does not fit the backbone: for '{key}' of shape {tuple(tensor.shape)} "
+                f"it has {shape}; give a file of weights of the same model"
             )
         found[key] = value
     module.load_state_dict(found, strict=False)

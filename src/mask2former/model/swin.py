@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -217,12 +216,6 @@ def relative_position_index(window: int) -> Tensor:
     row, column = (axis.flatten() for axis in torch.meshgrid(place, place, indexing="ij"))
     down, right = (axis[:, None] - axis + window - 1 for axis in (row, column))
     return down * (2 * window - 1) + right
-
-
-def load_imagenet(swin: Swin, path: Path) -> None:
-    """Load an ImageNet file of the Swin authors (`swin_tiny_patch4_window7_224.pth`, ...)."""
-    tensors = torch.load(path, map_location="cpu", weights_only=True)
-    load_imagenet_tensors(swin, tensors.get("model", tensors), str(path))
 
 
 def load_imagenet_tensors(swin: Swin, tensors: Mapping[str, Tensor], source: str) -> None:

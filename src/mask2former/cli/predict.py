@@ -61,6 +61,6 @@ def predict(
     for written in session.written:
         print(f"saved: {written}")
     print(f"model licence: {predictor.card.licence}")
-    print("next: `mask2former train RECIPE data.root=FOLDER` trains on your own pictures")
+    print("next: `mask2former train auto data.root=FOLDER` trains on your own pictures")
     if session.failed:
         sys.exit(2)

@@ -15,6 +15,7 @@ from mask2former.config.data import (
     Split,
     SplitName,
 )
+from mask2former.config.inference import Test, Tta
 from mask2former.config.model import (
     FPN,
     IMAGENET_MEAN,
@@ -27,7 +28,6 @@ from mask2former.config.model import (
     TimmBackbone,
     TransformerDecoder,
 )
-from mask2former.config.test import Test, Tta
 from mask2former.config.train import Loss, Precision, Schedule, Train
 from mask2former.config.tree import (
     FORMAT,

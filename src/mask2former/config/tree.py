@@ -11,9 +11,9 @@ from pydantic import ValidationError, model_validator
 from mask2former.config.base import Settings
 from mask2former.config.data import Data
 from mask2former.config.faults import explain
+from mask2former.config.inference import Test
 from mask2former.config.model import Model, MSDeformAttn, SampledQueries
 from mask2former.config.recipes import merge, read_overrides, read_recipe
-from mask2former.config.test import Test
 from mask2former.config.train import Loss, Train
 from mask2former.faults import shorten
 

@@ -6,6 +6,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 
@@ -18,7 +19,8 @@ class LiveLine:
     def __init__(self, *, wanted: bool = True) -> None:
         self.shown = wanted and sys.stdout.isatty()
         columns = BarColumn(bar_width=16), TextColumn("{task.description}", markup=False)
-        self._progress = Progress(*columns, transient=True, auto_refresh=False)
+        # Its own console: rich's shared one keeps the terminal that its first user found.
+        self._progress = Progress(*columns, console=Console(), transient=True, auto_refresh=False)
         self._task = self._progress.add_task("")
 
     def __enter__(self) -> Self:

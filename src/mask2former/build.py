@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from mask2former.data import (
     resize_and_crop,
     resize_only,
 )
+from mask2former.data.listener import STRICT, Listener
 from mask2former.data.transforms import PADDING, ColorJitterSSD, Transform
 from mask2former.loss import mask_loss
 from mask2former.loss.criterion import Criterion
@@ -179,11 +181,33 @@ def weigh_classes(loss: c.Loss, categories: Categories) -> Tensor | None:
 
 def build_splits(data: c.Data, task: c.Task) -> tuple[Dataset, Dataset]:
     """The training and the validation set, as the folds and limits of the settings leave them."""
-    train = build_dataset(data, data.train, task)
+    found = open_splits(data, task, STRICT)
+    return found["train"], found["val"]
+
+
+def open_splits(data: c.Data, task: c.Task, listener: Listener) -> dict[c.SplitName, Dataset]:
+    """The same by name, but for a split that cannot be opened at all: that is a fault."""
+    train = _open_or_tell(data, data.train, task, None, listener)
     val = train
     if data.fold is None:
-        val = build_dataset(data, data.val, task, categories=train.categories)
-    return choose_split(train, data, "train"), choose_split(val, data, "val")
+        categories = None if train is None else train.categories
+        val = _open_or_tell(data, data.val, task, categories, listener)
+    pairs: list[tuple[c.SplitName, Dataset | None]] = [("train", train), ("val", val)]
+    return {name: choose_split(whole, data, name) for name, whole in pairs if whole is not None}
+
+
+def _open_or_tell(
+    data: c.Data,
+    source: c.Split,
+    task: c.Task,
+    categories: Categories | None,
+    listener: Listener,
+) -> Dataset | None:
+    try:
+        return build_dataset(data, source, task, categories=categories, listener=listener)
+    except ValueError as error:
+        listener.fault((data.root or Path()) / (source.annotations or ""), "", error)
+        return None
 
 
 def build_split(data: c.Data, split: c.SplitName, task: c.Task, categories: Categories) -> Dataset:

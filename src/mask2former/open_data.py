@@ -98,11 +98,13 @@ def _open_format(
             known = read_classes(data.classes or _own_list(task, categories), root, categories)
             return Cityscapes(images, annotations, known, task=task, listener=listener)
         case "label_maps":
-            return _open_maps(data, images, annotations, names, categories, listener)
+            classes = read_map_classes(data, categories)
+            return _open_maps(data, split, classes, categories, listener)
         case "voc" if task == "semantic":
-            return _open_maps(data, images, annotations, names, categories, listener)
+            classes = read_map_classes(data, categories)
+            return _open_maps(data, split, classes, categories, listener)
         case "voc":
-            return _open_objects(data, split, names, task, categories, listener)
+            return _open_objects(data, split, task, categories, listener)
         case "youtube_vis":
             clip = data.clip or c.Clip()
             return YouTubeVIS(
@@ -126,22 +128,24 @@ class MapClasses(NamedTuple):
 
 def _open_maps(
     data: c.Data,
-    images: Path,
-    maps: Path,
-    names: Path | None,
+    split: c.Split,
+    classes: MapClasses,
     wanted: Categories | None,
     listener: Listener,
 ) -> LabelMaps:
-    known = read_map_classes(data, wanted)
+    """Maps of classes, with the labels that a trained model gives their names."""
+    assert split.images is not None
+    assert split.annotations is not None
+    root, known = data.root or Path(), classes.categories
     return LabelMaps(
-        images,
-        maps,
-        known.categories if wanted is None else known.categories.in_order_of(wanted),
-        ignore=known.ignore,
+        root / split.images,
+        root / split.annotations,
+        known if wanted is None else known.in_order_of(wanted),
+        ignore=classes.ignore,
         offset=data.offset,
-        colors=known.colors,
+        colors=classes.colors,
         endings=data.endings,
-        names=names,
+        names=None if split.names is None else root / split.names,
         listener=listener,
     )
 
@@ -149,33 +153,25 @@ def _open_maps(
 def _open_objects(
     data: c.Data,
     split: c.Split,
-    names: Path | None,
     task: c.Task,
     wanted: Categories | None,
     listener: Listener,
 ) -> ObjectMaps:
     """VOC's objects; of its classes instance segmentation has the things only."""
-    if split.images is None or split.annotations is None or split.labels is None:
+    if split.labels is None:
         raise ValueError(
             "data.train.labels (and the same of data.val) must name the folder of VOC's maps of "
             "objects, SegmentationObject"
         )
-    root = data.root or Path()
-    known = read_map_classes(data, wanted)
-    stuff = [k.id for k in known.categories if not k.is_thing] if task == "instance" else []
-    chosen = Categories(k for k in known.categories if k.id not in stuff)
-    classes = LabelMaps(
-        root / split.images,
-        root / split.annotations,
-        chosen if wanted is None else chosen.in_order_of(wanted),
-        ignore=known.ignore | {number - data.offset for number in stuff},
-        offset=data.offset,
-        colors=known.colors,
-        endings=data.endings,
-        names=names,
-        listener=listener,
-    )
-    return ObjectMaps(classes, root / split.labels, task=task)
+    classes = read_map_classes(data, wanted)
+    if task == "instance":
+        stuff = {k.id for k in classes.categories if not k.is_thing}
+        classes = classes._replace(
+            categories=Categories(k for k in classes.categories if k.is_thing),
+            ignore=classes.ignore | {number - data.offset for number in stuff},
+        )
+    maps = _open_maps(data, split, classes, wanted, listener)
+    return ObjectMaps(maps, (data.root or Path()) / split.labels, task=task)
 
 
 def _own_list(task: c.Task, wanted: Categories | None) -> str:

@@ -12,6 +12,7 @@ from mask2former.model.backbone import (
     TimmBackbone,
     load_lite0_package,
     load_pretrained_swin,
+    load_tensors,
     official_names,
 )
 from mask2former.model.swin import Swin, load_imagenet_tensors
@@ -57,12 +58,12 @@ def test_resnet50_with_trainable_norm_has_the_official_parameters():
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
-def test_frozen_norm_is_the_same_function_even_in_training(name, tmp_path):
+def test_frozen_norm_is_the_same_function_even_in_training(name):
     full = timm.create_model(name)
     randomise_statistics(full)
-    torch.save(full.state_dict(), tmp_path / "full.pth")
-    trainable = TimmBackbone(name, norm="trainable", weights=tmp_path / "full.pth").eval()
-    frozen = TimmBackbone(name, weights=tmp_path / "full.pth").train()
+    trainable, frozen = TimmBackbone(name, norm="trainable").eval(), TimmBackbone(name).train()
+    for backbone in (trainable, frozen):
+        load_tensors(backbone.body, full.state_dict(), "the full model")
     assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
     images = torch.randn(2, 3, 64, 64)
     for ours, theirs in zip(frozen(images).values(), trainable(images).values(), strict=True):
@@ -77,20 +78,20 @@ def test_frozen_norm_keeps_the_epsilon():
 
 
 @torch.no_grad()
-def test_weights_of_the_full_model_give_its_features(tmp_path):
+def test_weights_of_the_full_model_give_its_features():
     full = timm.create_model("test_convnext").eval()
-    torch.save({"state_dict": full.state_dict()}, tmp_path / "full.pth")
-    backbone = TimmBackbone("test_convnext", weights=tmp_path / "full.pth").eval()
+    backbone = TimmBackbone("test_convnext").eval()
+    load_tensors(backbone.body, full.state_dict(), "the full model")
     images = torch.randn(1, 3, 64, 64)
     expected = full.forward_intermediates(images, intermediates_only=True)
     for ours, theirs in zip(backbone(images).values(), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
-    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "other.pth")
+def test_weights_of_another_model_are_refused():
+    other = timm.create_model("test_resnet").state_dict()
     with pytest.raises(ValueError, match=r"other\.pth does not fit the backbone"):
-        TimmBackbone("resnet18", weights=tmp_path / "other.pth")
+        load_tensors(TimmBackbone("resnet18").body, other, "other.pth")
 
 
 def test_backbone_without_four_strides_is_refused():

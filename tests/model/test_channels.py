@@ -1,13 +1,11 @@
 """A first layer fitted to other channels answers pictures alike in all of them as before."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mask2former.model.backbone import TimmBackbone, load_weights
+from mask2former.model.backbone import TimmBackbone, load_tensors
 from mask2former.model.channels import fit_channels
 from mask2former.model.swin import Swin, load_imagenet_tensors
 
@@ -29,10 +27,9 @@ def test_other_tensors_stay(shape: tuple[int, ...]) -> None:
     assert fit_channels(given, torch.empty(8, 3, 3, 3)) is given or shape == (8, 4, 3, 3)
 
 
-def test_weights_of_a_backbone_are_fitted(tmp_path: Path) -> None:
+def test_weights_of_a_backbone_are_fitted() -> None:
     rgb, four = TimmBackbone("resnet18"), TimmBackbone("resnet18", in_channels=4)
-    torch.save(rgb.body.state_dict(), tmp_path / "resnet18.pth")
-    load_weights(four.body, tmp_path / "resnet18.pth")
+    load_tensors(four.body, rgb.body.state_dict(), "the tests")
     grey = torch.randn(1, 1, 64, 64)
     agree(rgb.eval(), four.eval(), grey)
 

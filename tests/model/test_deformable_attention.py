@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.library import opcheck
 
 from mask2former.model import deformable_attention
 from mask2former.model.deformable_attention import (
@@ -178,10 +179,10 @@ def test_kernel_is_a_well_formed_operator():
     constants = (torch.tensor(SHAPES), reference)
     grad = torch.randn(2, 11, HEADS * CHANNELS)
     backward = torch.ops.mask2former.sample_pyramid_backward.default
-    torch.library.opcheck(backward, (grad, value, *constants, offsets, logits))
+    opcheck(backward, (grad, value, *constants, offsets, logits))
     forward = torch.ops.mask2former.sample_pyramid.default
     value, offsets, logits = (t.requires_grad_() for t in (value, offsets, logits))
-    torch.library.opcheck(forward, (value, *constants, offsets, logits))
+    opcheck(forward, (value, *constants, offsets, logits))
 
 
 def test_kernel_gives_the_same_on_two_threads(two_threads):

@@ -22,12 +22,12 @@ from mask2former.build import (
 )
 from mask2former.checkpoint import ModelCard, load_card, save_card, save_weights
 from mask2former.config import Config, override_values
-from mask2former.data import Cached, Dataset, training_loader
+from mask2former.data import Cached, training_loader
 from mask2former.data.balance import read_labels, repeat_factors
 from mask2former.engine import state
 from mask2former.engine.budget import UNPLANNED, Budget
 from mask2former.engine.device import check_precision
-from mask2former.engine.evaluate import draw_beside_truth, evaluate
+from mask2former.engine.evaluate import evaluate
 from mask2former.engine.figures import Step, Window
 from mask2former.engine.launch import Ending, launch
 from mask2former.engine.learner import Learner
@@ -44,14 +44,12 @@ from mask2former.engine.stops import (
     check_shares,
 )
 from mask2former.engine.telling import TERMS, Teller, describe, describe_step, introduce
+from mask2former.engine.validation import draw_samples, spread_evenly, time_picture
 from mask2former.metrics.inspection import Inspection
 from mask2former.report.check import demand_trainable
 from mask2former.report.run_folder import RunFolder, format_seconds
 from mask2former.report.run_report import write_run_report
 from mask2former.structures import Batch
-
-SAMPLES = 4
-"""How many validation pictures are drawn after each evaluation."""
 
 
 class Trainer:
@@ -301,13 +299,9 @@ class Trainer:
         return Predictor(network, self.card, self.accelerator.device)
 
     def time_measuring(self) -> float:
-        """What a validation picture takes, in seconds: a few tell, spread evenly."""
-        few = spread_evenly(self.val_set, SAMPLES)
+        """What a validation picture takes, in seconds."""
         predictor = self.build_predictor(self.learner.weights())
-        first = evaluate(predictor, few.select([0]), self.config.test.task).seconds
-        if first > 5:  # it takes longer than others do, but that is too long to ask more
-            return first
-        return evaluate(predictor, few, self.config.test.task).seconds / len(few)
+        return time_picture(predictor, self.val_set, self.config.test.task)
 
     def save(self) -> None:
         """Write the whole state; without a validation set the last weights are the best."""
@@ -368,18 +362,3 @@ def train(
     leads = os.environ.get("RANK", "0") == "0"
     with RunFolder(output).claimed() if leads else nullcontext():
         return launch(run, config.train, output, device)
-
-
-def spread_evenly(dataset: Dataset, count: int | None) -> Dataset:
-    """So many pictures of a data set, as far apart as can be; with None all."""
-    whole = len(dataset)
-    if count is None or count >= whole:
-        return dataset
-    return dataset.select(i * whole // count for i in range(count))
-
-
-def draw_samples(folder: RunFolder, predictor: Predictor, dataset: Dataset) -> None:
-    """A few validation pictures as the annotators and as the model see them."""
-    for index in range(min(SAMPLES, len(dataset))):
-        picture = draw_beside_truth(predictor, dataset, index, predictor.task)
-        folder.save_sample(Path(dataset.file(index)).stem, picture)

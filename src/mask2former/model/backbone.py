@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, cast
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from timm.models import FeatureInfo
 from torch import Tensor, nn
@@ -31,13 +29,9 @@ class TimmBackbone(nn.Module):
         name: str = "resnet50",
         *,
         norm: Literal["frozen", "trainable"] = "frozen",
-        weights: Path | None = None,
         in_channels: int = 3,
     ) -> None:
-        """`weights` is a timm or torchvision file of the same model; its classifier is left out.
-
-        With `norm="frozen"` batch norms keep statistics and scale, as the paper has it on COCO.
-        """
+        """`norm="frozen"` keeps the statistics and scales of batch norms, as the paper on COCO."""
         super().__init__()
         self.name = name
         self.body = _create(name, in_channels)
@@ -53,8 +47,6 @@ class TimmBackbone(nn.Module):
         channels = info.channels()
         self.channels = {stride: channels[index] for stride, index in self.position.items()}
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
-        if weights is not None:
-            load_weights(self.body, weights)
         if norm == "frozen":
             self.body = freeze_batch_norm_2d(self.body)
 
@@ -69,16 +61,6 @@ class TimmBackbone(nn.Module):
 def synchronise_batch_norms(module: nn.Module) -> nn.Module:
     """Let trainable batch norms take their statistics over all processes (the paper's SyncBN)."""
     return convert_sync_batchnorm(module)
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a whole file of timm or torchvision weights, as `load_tensors` does."""
-    if path.suffix == ".safetensors":
-        tensors = load_file(path)
-    else:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        tensors = tensors.get("state_dict", tensors)
-    load_tensors(module, tensors, str(path))
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

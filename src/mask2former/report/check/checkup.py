@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mask2former.build import open_splits
 from mask2former.categories import Categories
 from mask2former.config import Config, SplitName
 from mask2former.data import Dataset
@@ -14,7 +15,6 @@ from mask2former.report.check.annotations import check_files, check_segments
 from mask2former.report.check.copies import Copy, find_copies
 from mask2former.report.check.findings import Findings
 from mask2former.report.check.look import Seen, look_at_all
-from mask2former.report.check.opened import open_splits
 from mask2former.report.check.rules import check_classes, check_copies, check_counts, check_sizes
 from mask2former.report.check.tally import Tally
 
@@ -70,8 +70,7 @@ def check_data(
     """
     checkup = Checkup(config)
     findings, data = checkup.findings, config.data
-    splits = open_splits(data, config.test.task, findings)
-    checkup.datasets = dict(splits.items())
+    checkup.datasets = open_splits(data, config.test.task, findings)
     for split in dict.fromkeys((data.train, *([] if data.fold else [data.val]))):
         check_files(data, split, findings)
     seen = {name: _look(checkup, name, show) for name in checkup.datasets}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mask2former.loss.criterion import Criterion
 from mask2former.machine import alternate
+from mask2former.model.hasten import hasten_training
 from mask2former.structures import Targets
 from measure import Row, at_least, build_ours, build_theirs, demand_equal, megabytes, run
 
@@ -49,7 +50,7 @@ def build(side: str) -> tuple[nn.Module, Callable[[int], Tensor]]:
     """A network in training, and its loss on pictures of a side."""
     theirs = build_theirs("R50")
     if side == "ours":
-        ours, criterion = build_ours("R50", theirs).train(), Criterion()
+        ours, criterion = hasten_training(build_ours("R50", theirs)).train(), Criterion()
 
         def our_loss(size: int) -> Tensor:
             return torch.stack([*criterion(ours(make_images(size)), make_targets(size)).values()])

@@ -40,7 +40,7 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
     Half-precision maps are read in the precision of the points: rounded places are other pixels.
     """
     exact = torch.promote_types(maps.dtype, points.dtype)
-    grid = (2 * points - 1).unsqueeze(1).to(exact)
+    grid = (2 * points).sub_(1).unsqueeze(1).to(exact)
     samples = F.grid_sample(maps.to(exact), grid, mode="bilinear", align_corners=False)
     return samples.squeeze(2).to(maps.dtype)
 

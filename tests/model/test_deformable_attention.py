@@ -195,22 +195,6 @@ def test_kernel_gives_the_same_on_two_threads(two_threads):
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
-def test_kernel_leaves_the_number_of_threads_alone(two_threads):
-    value, *rest = random_inputs(torch.float32)
-    sampling_kernel.sample_pyramid(value, SHAPES, *rest)
-    assert torch.get_num_threads() == 2
-
-
-def test_kernel_compiles_where_no_cache_can_be_written():
-    names = {}
-    exec("def double(array):\n    array *= 2", names)  # has no file to put a cache beside
-    with pytest.raises(RuntimeError, match="no locator available"):
-        sampling_kernel.njit(cache=True)(names["double"])
-    array = np.ones(3)
-    sampling_kernel._compiled(names["double"])(array)
-    assert (array == 2).all()
-
-
 def test_sampling_works_without_the_kernel(monkeypatch):
     value, *rest = random_inputs()
     compiled = sample_pyramid(value, SHAPES, *rest)

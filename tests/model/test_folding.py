@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mask2former.model.backbone import TimmBackbone
-from mask2former.model.folding import fold_batch_norms
+from mask2former.model.folding import fold_batch_norms, fold_frozen_norms
 
 # Plain, with activations inside the norms, with norms before convolutions, without batch norms.
 NETWORKS = {
@@ -66,3 +66,31 @@ def test_folded_frozen_norms_learn_on() -> None:
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
     after.sum().backward()
     assert backbone.body.conv1.weight.grad is not None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_frozen_norms_folded_in_training_give_the_same_gradients(name: str) -> None:
+    plain = make(name, "frozen").double().train()
+    folded = copy.deepcopy(plain)
+    example = torch.zeros(1, 3, 64, 64, dtype=torch.float64)
+    assert fold_frozen_norms(folded, example) == NETWORKS[name]
+    assert folded.training
+    assert folded.state_dict().keys() == plain.state_dict().keys()
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    for backbone in (plain, folded):
+        sum(maps.square().mean() for maps in backbone(images).values()).backward()
+    learnt = zip(plain.named_parameters(), folded.parameters(), strict=True)
+    for (key, expected), found in learnt:
+        assert (expected.grad is None) == (found.grad is None), key  # the last stage may be unused
+        if expected.grad is not None:
+            scale = expected.grad.abs().max()
+            assert (found.grad - expected.grad).abs().max() <= 1e-9 * scale, key
+
+
+def test_norms_that_learn_are_not_folded_in_training() -> None:
+    backbone = make("resnet18", "trainable").train()
+    statistics = {key: value.clone() for key, value in backbone.state_dict().items()}
+    assert fold_frozen_norms(backbone, torch.zeros(1, 3, 64, 64)) == 0
+    assert backbone.training
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, statistics[key]), key

@@ -1,4 +1,4 @@
-"""oneDNN's products are the same function, and step aside where somebody learns."""
+"""oneDNN's products are the same function, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -44,19 +44,84 @@ def test_products_stay_the_same_function(
         torch.testing.assert_close(network(pictures), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_products_are_onednns_in_inference_only(
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_are_those_of_pytorch(
+    network: nn.Module, pictures: Tensor, layout: torch.memory_format
+) -> None:
+    twin = copy.deepcopy(network)
+    multiply_by_onednn(twin)
+    found = []
+    for each in (network, twin):
+        inputs = pictures.contiguous(memory_format=layout).requires_grad_()
+        (each(inputs) ** 2).sum().backward()
+        found.append([inputs.grad, *(parameter.grad for parameter in each.parameters())])
+        pictures = pictures.detach().clone()
+    for expected, gradient in zip(*found, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_products_are_onednns(
     network: nn.Module, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     multiply_by_onednn(network)
     seen: list[Tensor] = []
     multiply = onednn._multiply
     monkeypatch.setattr(onednn, "_multiply", lambda *args: seen.append(args[0]) or multiply(*args))
-    network(pictures).sum().backward()
-    assert not seen
-    assert all(parameter.grad is not None for parameter in network.parameters())
     with torch.inference_mode():
         network(pictures)
-    assert len(seen) == 4  # two convolutions without a stride, two linear layers
+    assert len(seen) == 5  # three convolutions, two linear layers
+    network(pictures).sum().backward()
+    assert len(seen) == 15  # and as many for the gradients
+
+
+@pytest.mark.parametrize("multiply", [False, True])
+def test_results_may_be_changed_in_place(
+    network: nn.Module, pictures: Tensor, *, multiply: bool
+) -> None:
+    if multiply:
+        multiply_by_onednn(network)
+    maps = network[1](network[0](pictures)).relu_()
+    tokens = network[5](torch.randn(2, 3, 20)).add_(1.0)
+    (maps.sum() + tokens.sum()).backward()
+    assert network[1].weight.grad is not None
+    assert network[5].weight.grad is not None
+
+
+def test_feed_forward_is_two_layers_with_relu_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    first, second = nn.Linear(6, 9), nn.Linear(9, 4)
+    x = torch.randn(2, 5, 6)
+    found = []
+    for possible in (False, True):
+        inputs = x.clone().requires_grad_()
+        first.zero_grad()
+        second.zero_grad()
+        with monkeypatch.context() as patch:
+            if not possible:
+                patch.setattr(onednn, "is_possible", lambda _: False)
+            out = onednn.feed_forward(inputs, first, second)
+        (out**2).sum().backward()
+        learnt = (*first.parameters(), *second.parameters())
+        found.append([out, inputs.grad, *(parameter.grad.clone() for parameter in learnt)])
+    for expected, given in zip(*found, strict=True):
+        torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_weights_get_no_gradient(network: nn.Module, pictures: Tensor) -> None:
+    multiply_by_onednn(network)
+    network[1].requires_grad_(requires_grad=False)
+    network[5].requires_grad_(requires_grad=False)
+    network(pictures).sum().backward()
+    assert network[1].weight.grad is None
+    assert network[5].weight.grad is None
+    assert network[0].weight.grad is not None
+
+
+def test_autocast_keeps_its_precision(network: nn.Module, pictures: Tensor) -> None:
+    multiply_by_onednn(network)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        assert network[1](network[0](pictures)).dtype == torch.bfloat16
+        assert network[5](torch.randn(2, 20)).dtype == torch.bfloat16
 
 
 def test_state_and_copies_stay_whole(network: nn.Module, pictures: Tensor) -> None:

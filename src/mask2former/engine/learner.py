@@ -25,6 +25,7 @@ from mask2former.engine.optimizer import Pace, build_optimizer, learning_rate_fa
 from mask2former.engine.processes import Team, spread, whole, without_exchange
 from mask2former.engine.start import freeze
 from mask2former.loss.criterion import Criterion, Normalisers
+from mask2former.model.hasten import hasten_training
 from mask2former.model.mask2former import Mask2Former
 from mask2former.structures import Batch
 
@@ -48,6 +49,7 @@ class Learner:
         self.criterion = criterion.to(accelerator.device)
         self.accelerator = accelerator
         self.team = team
+        hasten_training(network.to(accelerator.device))
         self.frozen = freeze(network, train.freeze)
         if train.gradient_checkpointing:
             checkpoint_gradients(find_blocks(network))

@@ -23,9 +23,8 @@ from mask2former.engine.device import choose_device
 from mask2former.engine.pipeline import ahead
 from mask2former.engine.sources import ClipSource, Source, read_frames, read_source
 from mask2former.engine.tiles import Tiling, segment_tiles
-from mask2former.model.folding import fold_batch_norms
+from mask2former.model.hasten import hasten
 from mask2former.model.mask2former import Mask2Former
-from mask2former.model.onednn import multiply_by_onednn
 from mask2former.postprocess.instance import instances, tracks
 from mask2former.postprocess.panoptic import panoptic
 from mask2former.postprocess.semantic import (
@@ -269,16 +268,6 @@ def demand_numbers(prediction: Prediction) -> None:
         raise ValueError(
             "the network's output is not a number: look at the weights, the training has diverged"
         )
-
-
-def hasten(model: Mask2Former) -> Mask2Former:
-    """The same function with less to do: norms folded; on a CPU channels last, and oneDNN."""
-    example = torch.zeros(1, model.mean.shape[0], 64, 64, device=model.mean.device)
-    fold_batch_norms(model.backbone, example)
-    if example.device.type == "cpu":
-        model.to(memory_format=torch.channels_last)
-        multiply_by_onednn(model)
-    return model
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -40,7 +40,7 @@ def _dice(logits: Tensor, truth: Tensor) -> Tensor:
 
 def _dice_pairs(logits: Tensor, truth: Tensor) -> Tensor:
     probability = logits.sigmoid()
-    overlap = 2 * probability @ truth.T
+    overlap = 2 * (probability @ truth.T)
     return 1 - (overlap + 1) / (probability.sum(-1, keepdim=True) + truth.sum(-1) + 1)
 
 

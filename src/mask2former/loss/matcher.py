@@ -14,6 +14,9 @@ from mask2former.loss.sampling import RandomPoints, Sampler
 from mask2former.masks import sample, sample_all_ids
 from mask2former.structures import Match, Prediction, Targets
 
+VALUES = 2**22
+"""Mask logits that are compared at a time."""
+
 
 @dataclass(frozen=True)
 class Matcher:
@@ -77,13 +80,16 @@ class Matcher:
             dim=1,
         )  # (N, T * P)
         embeddings = torch.stack([p.mask_embeddings[picture] for p in predictions]).float()
-        logits = embeddings @ sampled.transpose(0, 1).flatten(1)  # (L, Q, T * P)
+        sampled = sampled.transpose(0, 1).flatten(1)  # (C, T * P)
+        at_once = max(1, VALUES // (embeddings.shape[1] * sampled.shape[1]))
+        masks = [self.mask_costs(part @ sampled, truth) for part in embeddings.split(at_once)]
         classes = torch.stack([p.class_logits[picture] for p in predictions]).float().softmax(-1)
-        return (
-            self.mask_weight * self.mask_loss.pairwise(logits, truth)
-            + self.dice_weight * dice.pairwise(logits, truth)
-            - self.class_weight * classes[..., target.labels]
-        )
+        return torch.cat(masks) - self.class_weight * classes[..., target.labels]
+
+    def mask_costs(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """(L, Q, P) and (N, P) -> (L, Q, N)."""
+        mask = self.mask_weight * self.mask_loss.pairwise(logits, truth)
+        return mask + self.dice_weight * dice.pairwise(logits, truth)
 
 
 def assign(cost: Tensor) -> Match:

@@ -1,4 +1,4 @@
-"""Batch norms multiplied into the convolutions before them, for inference."""
+"""Batch norms multiplied into the convolutions before them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> int:
     """
     pairs = _find_pairs(network, example)
     for convolution, norm in pairs:
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        shift = norm.bias - norm.running_mean * scale
+        scale, shift = _constants(norm)
         convolution.weight.mul_(scale[:, None, None, None])
         norm.weight.fill_(1.0)
         norm.bias.copy_(shift)
@@ -35,6 +34,26 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> int:
     return len(pairs)
 
 
+def fold_frozen_norms(network: nn.Module, example: Tensor) -> int:
+    """Let convolutions do the work of the frozen norms that read them, in training; how many.
+
+    Each step multiplies the weights, which learn, by the norm's constants, instead of the maps.
+    """
+    mode = network.training
+    pairs = [pair for pair in _find_pairs(network.eval(), example) if not _learns(pair[1])]
+    network.train(mode)
+    for convolution, norm in pairs:
+        convolution.forward = partial(_convolve_scaled, convolution, norm)
+        norm.forward = partial(_activate, norm)
+    return len(pairs)
+
+
+def _learns(norm: BatchNorm) -> bool:
+    """Whether statistics or parameters of a norm may change."""
+    return isinstance(norm, nn.modules.batchnorm._NormBase) or any(True for _ in norm.parameters())
+
+
+@torch.no_grad()
 def _find_pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, BatchNorm]]:
     """Convolutions without bias, each with the one batch norm that reads it at once."""
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensors are kept, or ids would come again
@@ -61,15 +80,28 @@ def _find_pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Ba
     return [pair for pair in pairs if convolutions.count(pair[0]) == 1]
 
 
+def _constants(norm: BatchNorm) -> tuple[Tensor, Tensor]:
+    """What a norm in evaluation multiplies by and adds, for each channel."""
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
 def _convolve(convolution: nn.Conv2d, norm: BatchNorm, x: Tensor) -> Tensor:
     bias = None if norm.training else norm.bias
     return convolution._conv_forward(x, convolution.weight, bias)
 
 
+def _convolve_scaled(convolution: nn.Conv2d, norm: BatchNorm, x: Tensor) -> Tensor:
+    scale, shift = _constants(norm)
+    return convolution._conv_forward(x, convolution.weight * scale[:, None, None, None], shift)
+
+
 def _pass_on(norm: BatchNorm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A folded norm; some of timm's do their activation too."""
-    if norm.training:
-        return forward(x)
+    return forward(x) if norm.training else _activate(norm, x)
+
+
+def _activate(norm: BatchNorm, x: Tensor) -> Tensor:
     for name in ("drop", "act"):
         x = getattr(norm, name, nn.Identity())(x)
     return x

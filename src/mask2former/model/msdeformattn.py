@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mask2former.model.deformable_attention import DeformableAttention, Shapes
+from mask2former.model.onednn import feed_forward
 from mask2former.model.position import Position, picture_position
 
 
@@ -33,8 +34,7 @@ class EncoderLayer(nn.Module):
         read = self.self_attn(tokens + position, reference, tokens, shapes)
         # In place, on what nobody else reads: fresh memory costs as much as the sums.
         tokens = self.norm1(read.add_(tokens))
-        hidden = self.linear1(tokens).relu_()
-        return self.norm2(self.linear2(hidden).add_(tokens))
+        return self.norm2(feed_forward(tokens, self.linear1, self.linear2).add_(tokens))
 
 
 class MSDeformAttnPixelDecoder(nn.Module):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +10,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-# Every fast-math licence but "there is no NaN": the bounds tests must hold for NaN too.
-FAST = {"reassoc", "contract", "arcp", "nsz"}
+from mask2former.model.compiled import as_array, compiled, share_out
 
 
 def sample_pyramid(
@@ -38,8 +33,8 @@ def _sample(
 ) -> Tensor:
     batch, queries = offsets.shape[:2]
     out = value.new_zeros(batch, queries, *value.shape[2:])
-    arrays = [_array(t) for t in (value, shapes, reference, offsets, logits, out)]
-    _share_out(_forward, batch * queries, arrays)
+    arrays = [as_array(t) for t in (value, shapes, reference, offsets, logits, out)]
+    share_out(_forward, range(batch * queries), *arrays)
     return out.flatten(2)
 
 
@@ -59,8 +54,8 @@ def _sample_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     grads = torch.zeros_like(value), torch.empty_like(offsets), torch.empty_like(logits)
     grad = grad.contiguous().unflatten(-1, value.shape[2:])
-    arrays = [_array(t) for t in (grad, value, shapes, reference, offsets, logits, *grads)]
-    _share_out(_backward, value.shape[0] * value.shape[2], arrays)
+    arrays = [as_array(t) for t in (grad, value, shapes, reference, offsets, logits, *grads)]
+    share_out(_backward, range(value.shape[0] * value.shape[2]), *arrays)
     return grads
 
 
@@ -86,44 +81,6 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple:
 
 
 _sample.register_autograd(_differentiate, setup_context=_save)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().numpy()
-
-
-def _share_out(kernel: Callable[..., None], turns: int, arrays: list[np.ndarray]) -> None:
-    """Run a kernel's turns on as many threads as PyTorch uses.
-
-    Not numba's own threads: their OpenMP pool changes the number of threads PyTorch computes with.
-    """
-    threads = min(torch.get_num_threads(), turns)
-    if threads <= 1:
-        kernel(0, turns, *arrays)
-        return
-    bounds = [turns * part // threads for part in range(threads + 1)]
-    run = [
-        _pool(os.getpid(), threads).submit(kernel, first, last, *arrays)
-        for first, last in pairwise(bounds)
-    ]
-    for part in run:
-        part.result()
-
-
-@lru_cache(maxsize=4)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process: those of its parent do not survive a fork."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=f"sample-pyramid-{process}")
-
-
-def _compiled(kernel: Callable[..., None]) -> Callable[..., None]:
-    """Compile with a cache on disk, or without where no folder for one can be written."""
-    try:
-        return njit(nogil=True, fastmath=FAST, cache=True)(kernel)
-    except RuntimeError as error:
-        if "no locator available" not in str(error):
-            raise
-        return njit(nogil=True, fastmath=FAST)(kernel)
 
 
 # Beside an integer a float becomes 64 bits wide here: places and shares are computed so, and
@@ -176,7 +133,7 @@ def _neighbours(place, length):
     return max(before, 0), min(after, length - 1), first, second
 
 
-@_compiled
+@compiled
 def _forward(first, last, value, shapes, reference, offsets, logits, out):
     _, queries, heads, levels, points, _ = offsets.shape
     channels, real = value.shape[3], value.dtype.type
@@ -208,7 +165,7 @@ def _forward(first, last, value, shapes, reference, offsets, logits, out):
                 start += height * width
 
 
-@_compiled
+@compiled
 def _backward(
     first,
     last,

@@ -1,0 +1,39 @@
+"""The same network with less to do: what prediction and training on this machine can leave out."""
+
+from __future__ import annotations
+
+import torch
+
+from mask2former.model.folding import fold_batch_norms, fold_frozen_norms
+from mask2former.model.mask2former import Mask2Former
+from mask2former.model.onednn import multiply_by_onednn
+
+try:
+    from mask2former.model.winograd import convolve_by_winograd
+except ImportError:  # numba is an optional extra
+    convolve_by_winograd = None
+
+
+def hasten(network: Mask2Former) -> Mask2Former:
+    """For prediction: batch norms go into the weights; on a CPU its own ways to multiply."""
+    fold_batch_norms(network.backbone, _example(network))
+    return _suit_cpu(network)
+
+
+def hasten_training(network: Mask2Former) -> Mask2Former:
+    """For training: frozen norms are applied to the weights; on a CPU its own ways to multiply."""
+    fold_frozen_norms(network.backbone, _example(network))
+    return _suit_cpu(network)
+
+
+def _example(network: Mask2Former) -> torch.Tensor:
+    return torch.zeros(1, network.mean.shape[0], 64, 64, device=network.mean.device)
+
+
+def _suit_cpu(network: Mask2Former) -> Mask2Former:
+    if network.mean.device.type == "cpu":
+        network.to(memory_format=torch.channels_last)
+        multiply_by_onednn(network)
+        if convolve_by_winograd is not None:
+            convolve_by_winograd(network)
+    return network

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+AT_ONCE = 32
+"""Masks whose points are looked at together: what is made on the way is larger than the result."""
+
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (..., C, H, W) maps bilinearly to (..., C, *size), as every published model does."""
@@ -52,9 +55,11 @@ def sample_ids(ids: Tensor, objects: Tensor, points: Tensor) -> Tensor:
     bilinear weight of the corners that bear the id: what sampling the object's 0/1 mask would give.
     """
     truth = points.new_zeros(points.shape[:2])
-    for weight, index in _corners(ids.shape[-2:], points):
-        bears = (ids.flatten(1)[:, index] == objects[:, None]).any(0)
-        truth += weight * bears
+    parts = (whole.split(AT_ONCE) for whole in (truth, objects, points))
+    for shares, some, places in zip(*parts, strict=True):
+        for weight, index in _corners(ids.shape[-2:], places):
+            bears = (ids.flatten(1)[:, index] == some[:, None]).any(0)
+            shares += weight * bears
     return truth
 
 

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -218,13 +217,10 @@ def test_attention_weights_are_shared_out_over_levels_and_points():
     torch.nn.init.normal_(attention.attention_weights.weight)
     shapes = [(20, 20), (30, 30)]
     memory = torch.randn(8, dtype=torch.float64).expand(1, 1300, 8)
-    out = attention(
-        torch.randn(1, 3, 8, dtype=torch.float64),
-        torch.full((3, 2), 0.5, dtype=torch.float64),
-        memory,
-        shapes,
-    )
-    expected = attention.output_proj(attention.value_proj(memory[:, :3]))
+    position = torch.randn(1300, 8, dtype=torch.float64)
+    reference = torch.full((1300, 2), 0.5, dtype=torch.float64)
+    out = attention(memory, position, reference, shapes)
+    expected = attention.output_proj(attention.value_proj(memory))
     torch.testing.assert_close(out, expected)
 
 

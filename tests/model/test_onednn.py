@@ -65,13 +65,13 @@ def test_products_are_onednns(
 ) -> None:
     multiply_by_onednn(network)
     seen: list[Tensor] = []
-    multiply = onednn._multiply
-    monkeypatch.setattr(onednn, "_multiply", lambda *args: seen.append(args[0]) or multiply(*args))
+    multiply = onednn.multiply
+    monkeypatch.setattr(onednn, "multiply", lambda *args: seen.append(args[0]) or multiply(*args))
     with torch.inference_mode():
         network(pictures)
-    assert len(seen) == 5  # three convolutions, two linear layers
+    assert len(seen) == 2
     network(pictures).sum().backward()
-    assert len(seen) == 15  # and as many for the gradients
+    assert len(seen) == 6  # and for the gradients of the inputs
 
 
 @pytest.mark.parametrize("multiply", [False, True])
@@ -87,7 +87,10 @@ def test_results_may_be_changed_in_place(
     assert network[5].weight.grad is not None
 
 
-def test_feed_forward_is_two_layers_with_relu_between(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("activation", [onednn.relu, onednn.gelu])
+def test_feed_forward_is_two_layers_and_an_activation(
+    activation: onednn.Activation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     first, second = nn.Linear(6, 9), nn.Linear(9, 4)
     x = torch.randn(2, 5, 6)
@@ -99,12 +102,35 @@ def test_feed_forward_is_two_layers_with_relu_between(monkeypatch: pytest.Monkey
         with monkeypatch.context() as patch:
             if not possible:
                 patch.setattr(onednn, "is_possible", lambda _: False)
-            out = onednn.feed_forward(inputs, first, second)
+            out = onednn.feed_forward(inputs, first, second, activation)
+            with torch.no_grad():
+                quick = onednn.feed_forward(inputs, first, second, activation)
+        torch.testing.assert_close(quick, out, rtol=1e-5, atol=1e-6)
         (out**2).sum().backward()
         learnt = (*first.parameters(), *second.parameters())
         found.append([out, inputs.grad, *(parameter.grad.clone() for parameter in learnt)])
     for expected, given in zip(*found, strict=True):
         torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_products_of_a_sum_are_those_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    linears = nn.Linear(6, 9), nn.Linear(6, 4)
+    given = torch.randn(2, 5, 6), torch.randn(5, 6)
+    found = []
+    for possible in (False, True):
+        x, y = (tensor.clone().requires_grad_() for tensor in given)
+        for linear in linears:
+            linear.zero_grad()
+        with monkeypatch.context() as patch:
+            if not possible:
+                patch.setattr(onednn, "is_possible", lambda _: False)
+            nine, four = onednn.multiply_sum(x, y, *linears)
+        ((nine**2).sum() + four.sum()).backward()
+        learnt = [p.grad.clone() for linear in linears for p in linear.parameters()]
+        found.append([nine, four, x.grad, y.grad, *learnt])
+    for expected, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_frozen_weights_get_no_gradient(network: nn.Module, pictures: Tensor) -> None:

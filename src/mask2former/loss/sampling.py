@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from mask2former.masks import sample
+from mask2former.masks import AT_ONCE, sample
 
 Sampler = Callable[[Tensor, tuple[int, int], Generator | None], Tensor]
 
@@ -58,11 +58,16 @@ class UncertainPoints:
     ) -> Tensor:
         """Points (M, count, 2): the uncertain ones first."""
         uncertain = int(self.importance * self.count)
+        kept = [self.choose(part, uncertain, generator) for part in logits.split(AT_ONCE)]
+        rest = uniform(logits, self.count - uncertain, generator)
+        return torch.cat([torch.cat(kept), rest], dim=1)
+
+    def choose(self, logits: Tensor, count: int, generator: Generator | None) -> Tensor:
+        """The least certain points (M, count, 2) of a larger draw."""
         drawn = uniform(logits, int(self.oversample * self.count), generator)
         certainty = sample(logits.unsqueeze(1), drawn).squeeze(1).abs()
-        chosen = certainty.topk(uncertain, dim=1, largest=False, sorted=False).indices
-        kept = drawn.gather(1, chosen[..., None].expand(-1, -1, 2))
-        return torch.cat([kept, uniform(logits, self.count - uncertain, generator)], dim=1)
+        chosen = certainty.topk(count, dim=1, largest=False, sorted=False).indices
+        return drawn.gather(1, chosen[..., None].expand(-1, -1, 2))
 
 
 def uniform(like: Tensor, count: int, generator: Generator | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Compiled loops for CPUs: kept on disk, and shared out among PyTorch's number of threads (numba)."""
+"""Loops compiled for CPUs, kept on disk and shared out among PyTorch's threads (needs numba)."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mask2former.model.onednn import multiply_sum
+
 try:
     from mask2former.model import sampling_kernel
 except ImportError:  # numba is an optional extra
@@ -95,9 +97,14 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, query: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes) -> Tensor:
-        """query (N, Q, dim) at reference (Q, 2) points (x, y in 0..1) reads memory (N, S, dim)."""
-        offsets = self.sampling_offsets(query).unflatten(-1, (*self.layout, 2))
-        logits = self.attention_weights(query).unflatten(-1, self.layout)
-        value = self.value_proj(memory).unflatten(-1, (self.layout[0], -1))
+    def forward(
+        self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: Shapes
+    ) -> Tensor:
+        """tokens (N, S, dim) at position (S, dim) read one another around reference (S, 2)."""
+        offsets, logits = multiply_sum(
+            tokens, position, self.sampling_offsets, self.attention_weights
+        )
+        offsets = offsets.unflatten(-1, (*self.layout, 2))
+        logits = logits.unflatten(-1, self.layout)
+        value = self.value_proj(tokens).unflatten(-1, (self.layout[0], -1))
         return self.output_proj(sample_pyramid(value, shapes, reference, offsets, logits))

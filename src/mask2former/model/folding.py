@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mask2former.model.convolutions import convolve_scaled
+
 BatchNorm = Any  # nn.BatchNorm2d, or one of timm's frozen norms, which have the same parts
 
 
@@ -92,8 +94,7 @@ def _convolve(convolution: nn.Conv2d, norm: BatchNorm, x: Tensor) -> Tensor:
 
 
 def _convolve_scaled(convolution: nn.Conv2d, norm: BatchNorm, x: Tensor) -> Tensor:
-    scale, shift = _constants(norm)
-    return convolution._conv_forward(x, convolution.weight * scale[:, None, None, None], shift)
+    return convolve_scaled(convolution, x, *_constants(norm))
 
 
 def _pass_on(norm: BatchNorm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from mask2former.model.convolutions import quicken_convolutions
 from mask2former.model.folding import fold_batch_norms, fold_frozen_norms
 from mask2former.model.mask2former import Mask2Former
 from mask2former.model.onednn import multiply_by_onednn
-
-try:
-    from mask2former.model.winograd import convolve_by_winograd
-except ImportError:  # numba is an optional extra
-    convolve_by_winograd = None
 
 
 def hasten(network: Mask2Former) -> Mask2Former:
@@ -34,6 +30,5 @@ def _suit_cpu(network: Mask2Former) -> Mask2Former:
     if network.mean.device.type == "cpu":
         network.to(memory_format=torch.channels_last)
         multiply_by_onednn(network)
-        if convolve_by_winograd is not None:
-            convolve_by_winograd(network)
+        quicken_convolutions(network)
     return network

@@ -31,7 +31,7 @@ class EncoderLayer(nn.Module):
         self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: Shapes
     ) -> Tensor:
         """tokens (N, S, dim), position (S, dim), reference (S, 2) -> (N, S, dim)."""
-        read = self.self_attn(tokens + position, reference, tokens, shapes)
+        read = self.self_attn(tokens, position, reference, shapes)
         # In place, on what nobody else reads: fresh memory costs as much as the sums.
         tokens = self.norm1(read.add_(tokens))
         return self.norm2(feed_forward(tokens, self.linear1, self.linear2).add_(tokens))

@@ -1,42 +1,74 @@
-"""Linear layers and 1 x 1 convolutions as products of oneDNN's, in fp32 on CPUs.
+"""Products of oneDNN's in fp32 on CPUs, alone and with what stands beside them.
 
-PyTorch computes both by its BLAS, into fresh memory that it fills with the bias first. oneDNN adds
-the bias while it multiplies, and reads maps whose channels lie last as they are.
+PyTorch computes them by its BLAS, into fresh memory that it fills with the bias first. oneDNN adds
+the bias and takes the activation while it multiplies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-
 
 def multiply_by_onednn(network: nn.Module) -> None:
-    """Let oneDNN do the products of a network, where that is possible.
+    """Let oneDNN do the products of a network's linear layers, where that is possible.
 
     The network stays the same function (to rounding), learns as before, and has the same names.
     """
     for module in network.modules():
-        match module:
-            case nn.Linear():
-                module.forward = partial(_linear, module)
-            case nn.Conv2d() if _is_pointwise(module):
-                plain = module._conv_forward
-                module._conv_forward = partial(_pointwise, plain, module.stride)
+        if isinstance(module, nn.Linear):
+            module.forward = partial(_linear, module)
 
 
-def feed_forward(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
-    """Two linear layers with ReLU between them."""
+class Activation(NamedTuple):
+    """What stands between two products."""
+
+    call: Callable[[Tensor], Tensor]
+    overwrite: Callable[[Tensor], Tensor]  # the same of a fresh tensor: in its place, if it may be
+    backward: Callable[..., Tensor]  # (gradient, input or what is in its place, grad_input=)
+    name: str  # oneDNN's
+    algorithm: str
+
+
+relu = Activation(
+    call=F.relu,
+    overwrite=torch.relu_,
+    backward=partial(torch.ops.aten.threshold_backward.grad_input, threshold=0),
+    name="relu",
+    algorithm="",
+)
+gelu = Activation(
+    call=F.gelu,
+    overwrite=F.gelu,
+    backward=torch.ops.aten.gelu_backward.grad_input,
+    name="gelu",
+    algorithm="none",
+)
+
+
+def feed_forward(
+    x: Tensor, first: nn.Linear, second: nn.Linear, activation: Activation = relu
+) -> Tensor:
+    """Two linear layers with an activation between them."""
     if is_possible(x):
-        return FeedForward.apply(x, first.weight, first.bias, second.weight, second.bias)
-    return second(F.relu(first(x)))
+        weights = first.weight, first.bias, second.weight, second.bias
+        return FeedForward.apply(x, activation, *weights)
+    return second(activation.call(first(x)))
+
+
+def multiply_sum(x: Tensor, y: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:
+    """What linear layers make of x + y: x (N, S, C), y (S, C) -> (N, S, K) of each layer."""
+    if is_possible(x):
+        weights = [part for linear in linears for part in (linear.weight, linear.bias)]
+        return SumProducts.apply(x, y, *weights)
+    total = x + y
+    return tuple(linear(total) for linear in linears)
 
 
 def is_possible(x: Tensor) -> bool:
@@ -55,24 +87,10 @@ def is_available() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _is_pointwise(convolution: nn.Conv2d) -> bool:
-    plain = convolution.groups == 1 and convolution.padding == (0, 0)
-    return plain and convolution.kernel_size == (1, 1)
-
-
 def _linear(linear: nn.Linear, x: Tensor) -> Tensor:
     if is_possible(x):
         return Product.apply(x, linear.weight, linear.bias)
     return F.linear(x, linear.weight, linear.bias)
-
-
-def _pointwise(
-    plain: Convolve, stride: tuple[int, int], x: Tensor, weight: Tensor, bias: Tensor | None
-) -> Tensor:
-    if is_possible(x) and x.ndim == 4:
-        pixels = x[..., :: stride[0], :: stride[1]].permute(0, 2, 3, 1)
-        return PixelProduct.apply(pixels, weight.flatten(1), bias)
-    return plain(x, weight, bias)
 
 
 class Product(torch.autograd.Function):
@@ -82,60 +100,82 @@ class Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x = x.contiguous()
         ctx.save_for_backward(x, weight)
-        return own(_multiply(x, weight, bias))
+        return own(multiply(x, weight, bias))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
         x, weight = ctx.saved_tensors
-        grad, (by_x, by_weight, by_bias) = grad.contiguous(), ctx.needs_input_grad
+        grad, (by_x, by_weight, by_bias) = grad_outputs[0].contiguous(), ctx.needs_input_grad
         return (
-            _multiply(grad, weight.t()) if by_x else None,
-            _multiply_rows(grad, x) if by_weight else None,
+            multiply(grad, weight.t()) if by_x else None,
+            multiply_rows(grad, x) if by_weight else None,
             _sum_rows(grad) if by_bias else None,
         )
 
 
-class PixelProduct(Product):
-    """The same for pixels (N, H, W, C), but the result is maps (N, K, H, W), channels last."""
+class SumProducts(torch.autograd.Function):
+    """Several products of one sum, which is added up again for the gradients, and not kept."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return as_maps(Product.forward(ctx, x, weight, bias))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return Product.backward(ctx, grad.permute(0, 2, 3, 1))
-
-
-class FeedForward(torch.autograd.Function):
-    """Product, ReLU, product: the gradient between them is cut off at zero where it lies."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor
-    ) -> Tensor:
-        x = x.contiguous()
-        hidden = _multiply(x, weight1, bias1, "relu")
-        ctx.save_for_backward(x, weight1, hidden, weight2)
-        return own(_multiply(hidden, weight2, bias2))
+    def forward(ctx: Any, x: Tensor, y: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+        weights, biases = parts[::2], parts[1::2]
+        ctx.save_for_backward(x, y, *weights)
+        total = x + y
+        return tuple(own(multiply(total, *pair)) for pair in zip(weights, biases, strict=True))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight1, hidden, weight2 = ctx.saved_tensors
-        grad, (by_x, by_weight1, by_bias1, by_weight2, by_bias2) = (
-            grad.contiguous(),
-            ctx.needs_input_grad,
-        )
-        through = _multiply(grad, weight2.t())
-        torch.ops.aten.threshold_backward.grad_input(through, hidden, 0, grad_input=through)
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
+        x, y, *weights = ctx.saved_tensors
+        _, by_y, *by_parts = ctx.needs_input_grad
+        total, by_x = x + y, torch.zeros_like(x)
+        learnt: list[Tensor | None] = []
+        for place, (grad, weight) in enumerate(zip(grad_outputs, weights, strict=True)):
+            rows = grad.contiguous()
+            by_x += multiply(rows, weight.t())
+            by_weight, by_bias = by_parts[2 * place : 2 * place + 2]
+            learnt.append(multiply_rows(rows, total) if by_weight else None)
+            learnt.append(_sum_rows(rows) if by_bias else None)
+        return by_x, by_x.sum(0) if by_y else None, *learnt
+
+
+class FeedForward(torch.autograd.Function):
+    """Product, activation, product: the gradient between them is changed where it lies."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        activation: Activation,
+        weight1: Tensor,
+        bias1: Tensor,
+        weight2: Tensor,
+        bias2: Tensor,
+    ) -> Tensor:
+        x = x.contiguous()
+        if not any(ctx.needs_input_grad):
+            return multiply(multiply(x, weight1, bias1, activation), weight2, bias2)
+        before = multiply(x, weight1, bias1)
+        hidden = activation.overwrite(before)
+        ctx.activation = activation
+        ctx.save_for_backward(x, weight1, before, hidden, weight2)
+        return own(multiply(hidden, weight2, bias2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
+        x, weight1, before, hidden, weight2 = ctx.saved_tensors
+        grad, by = grad_outputs[0].contiguous(), ctx.needs_input_grad
+        through = multiply(grad, weight2.t())
+        ctx.activation.backward(through, before, grad_input=through)
         return (
-            _multiply(through, weight1.t()) if by_x else None,
-            _multiply_rows(through, x) if by_weight1 else None,
-            _sum_rows(through) if by_bias1 else None,
-            _multiply_rows(grad, hidden) if by_weight2 else None,
-            _sum_rows(grad) if by_bias2 else None,
+            multiply(through, weight1.t()) if by[0] else None,
+            None,
+            multiply_rows(through, x) if by[2] else None,
+            _sum_rows(through) if by[3] else None,
+            multiply_rows(grad, hidden) if by[4] else None,
+            _sum_rows(grad) if by[5] else None,
         )
 
 
@@ -150,14 +190,16 @@ def as_maps(pixels: Tensor) -> Tensor:
     return own(pixels.permute(0, 3, 1, 2))
 
 
-def _multiply(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none"
+def multiply(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, then: Activation | None = None
 ) -> Tensor:
+    """x (..., C) times a weight (K, C), plus a bias (K,), and then the activation: (..., K)."""
+    name, algorithm = ("none", "") if then is None else (then.name, then.algorithm)
     weight = weight.contiguous()
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], algorithm)
 
 
-def _multiply_rows(grad: Tensor, x: Tensor) -> Tensor:
+def multiply_rows(grad: Tensor, x: Tensor) -> Tensor:
     """The gradient of a weight; here PyTorch's BLAS is as quick, and needs no copies."""
     return grad.flatten(0, -2).t() @ x.flatten(0, -2)
 

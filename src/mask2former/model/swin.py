@@ -6,7 +6,6 @@ gives other features wherever a map is no multiple of the window. Inside, maps a
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from mask2former.model.channels import fit_channels
+from mask2former.model.onednn import feed_forward, gelu
 
 PATCH = 4
 BLOCKED = -100.0  # the published models were trained with this, not with minus infinity
@@ -124,11 +124,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, heads, window)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(
-            OrderedDict[str, nn.Module](
-                fc1=nn.Linear(dim, 4 * dim), act=nn.GELU(), fc2=nn.Linear(4 * dim, dim)
-            )
-        )
+        self.mlp = MLP(dim, 4 * dim)
         self.drop_path = StochasticDepth(drop_path, mode="row")
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -147,6 +143,18 @@ class Block(nn.Module):
             x = from_windows(self.attn(to_windows(x, self.window), mask), self.window, padded)
             x = x.roll((self.shift, self.shift), dims=(1, 2))
         return x[:, :height, :width]
+
+
+class MLP(nn.Module):
+    """Each pixel for itself."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return feed_forward(x, self.fc1, self.fc2, gelu)
 
 
 class WindowAttention(nn.Module):

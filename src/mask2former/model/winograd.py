@@ -8,17 +8,12 @@ to rounding, which is about three times that of the direct sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor, nn
 
 from mask2former.model.compiled import as_array, compiled, share_out
-from mask2former.model.onednn import as_maps
 
 TILE, REACH = 4, 6
 """Outputs and inputs of a tile, along one axis."""
@@ -34,83 +29,16 @@ WEIGHTS = [
 ]
 """From three weights to the six factors of the products: the paper's G."""
 
-Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
-
-def convolve_by_winograd(network: nn.Module) -> None:
-    """Let a network's 3 x 3 convolutions take the quick way where one pays, in fp32 on a CPU.
-
-    The network stays the same function (to rounding), learns as before, and has the same names.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d) and is_fitting(module):
-            plain = module._conv_forward
-            module._conv_forward = partial(_convolve_where_it_pays, plain, Factors())
-
-
-def is_fitting(convolution: nn.Conv2d) -> bool:
-    """3 x 3, as large out as in, all channels with all, and not a few of them."""
+def pays(convolution: nn.Conv2d, x: Tensor) -> bool:
+    """Whether this way is the quickest for a convolution of maps x (N, C, H, W)."""
     shape = convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation
-    plain = convolution.groups == 1 and convolution.padding_mode == "zeros"
-    narrow = min(convolution.in_channels, convolution.out_channels) < 32
-    return shape == ((3, 3), (1, 1), (1, 1), (1, 1)) and plain and not narrow
-
-
-class Factors:
-    """The factors of the products, as long as the weights they were made of do not change."""
-
-    def __init__(self) -> None:
-        self.made: tuple[Tensor, int, Tensor] | None = None
-
-    def of(self, weight: Tensor) -> Tensor:
-        """Weight (K, C, 3, 3) -> (36, C, K)."""
-        if weight.is_inference():  # such tensors do not tell whether they change
-            return transform_weight(weight)
-        if self.made is None or self.made[0] is not weight or self.made[1] != weight._version:
-            self.made = weight, weight._version, transform_weight(weight)
-        return self.made[2]
-
-
-def _convolve_where_it_pays(
-    plain: Convolve, factors: Factors, x: Tensor, weight: Tensor, bias: Tensor | None
-) -> Tensor:
+    if shape != ((3, 3), (1, 1), (1, 1), (1, 1)) or convolution.groups != 1:
+        return False
+    channels = convolution.in_channels, convolution.out_channels
     # With few tiles it is the factors, four for each weight, that take the time.
     tiles = x.shape[0] * x.shape[-2] * x.shape[-1] // TILE**2
-    possible = x.dtype == torch.float32 and x.device.type == "cpu" and x.ndim == 4
-    if not possible or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
-        return plain(x, weight, bias)
-    if tiles < max(weight.shape[:2]):
-        return plain(x, weight, bias)
-    return Convolution.apply(x, weight, bias, factors.of(weight.detach()))
-
-
-class Convolution(torch.autograd.Function):
-    """The convolution, and what it gives those who learn.
-
-    The gradient of the input is a convolution of the same kind; that of the weight is PyTorch's.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, factors: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return convolve(x, factors, bias)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        x, weight = ctx.saved_tensors
-        by_x = by_weight = by_bias = None
-        if ctx.needs_input_grad[0]:
-            turned = weight.flip(2, 3).transpose(0, 1)
-            by_x = convolve(grad, transform_weight(turned), None)
-        if ctx.needs_input_grad[1]:
-            _, by_weight, _ = torch.ops.aten.convolution_backward(
-                *(grad, x, weight, None, (1, 1), (1, 1), (1, 1)),
-                *(False, (0, 0), 1, (False, True, False)),
-            )
-        if ctx.needs_input_grad[2]:
-            by_bias = grad.sum((0, 2, 3))
-        return by_x, by_weight, by_bias, None
+    return min(channels) >= 32 and tiles >= max(channels)
 
 
 def transform_weight(weight: Tensor) -> Tensor:
@@ -120,8 +48,9 @@ def transform_weight(weight: Tensor) -> Tensor:
     return (both @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(36, *weight.shape[1::-1])
 
 
-def convolve(x: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
-    """x (N, C, H, W), factors (36, C, K), bias (K,) or none -> (N, K, H, W), channels last."""
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x (N, C, H, W), weight (K, C, 3, 3), bias (K,) or none -> (N, H, W, K)."""
+    factors = transform_weight(weight)
     pixels = x.permute(0, 2, 3, 1).contiguous()
     batch, height, width = pixels.shape[:3]
     channels, outputs = factors.shape[1:]
@@ -136,7 +65,7 @@ def convolve(x: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
         share_out(_read_tiles, turns, start, as_array(pixels), as_array(read))
         torch.bmm(read, factors, out=made)  # of the last block some tiles may be an earlier one's
         share_out(_write_tiles, turns, start, as_array(made), as_array(shift), as_array(out))
-    return as_maps(out)
+    return out
 
 
 # Rows of channels are passed one by one and each sum of them is a loop of its own: so loops become

@@ -26,6 +26,7 @@ from mask2former.config import load_config
 from mask2former.engine.predict import Predictor
 from mask2former.loss.criterion import Criterion
 from mask2former.machine import alternate
+from mask2former.model.hasten import hasten_training
 from mask2former.structures import Targets
 from measure import Row, megabytes, run
 
@@ -65,7 +66,7 @@ def prepare_predict(recipe: str, side: int, queries: int, frames: int) -> Callab
 def prepare_step(side: int, instances: int) -> Callable[[], object]:
     """Loss and gradients of one picture of squares."""
     torch.manual_seed(0)
-    network = build_model(load_config("coco/instance/r50").model, 80).train()
+    network = hasten_training(build_model(load_config("coco/instance/r50").model, 80)).train()
     criterion = Criterion()
 
     def call(side: int = side) -> None:

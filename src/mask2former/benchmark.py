@@ -25,6 +25,7 @@ from mask2former.machine import (
     peak_memory,
     product_of_matrices,
 )
+from mask2former.model.onednn import is_available
 
 Size = tuple[int, int]
 """Height and width."""
@@ -186,19 +187,21 @@ def sample_picture(size: Size) -> np.ndarray:
 
 
 def count_gflop(network: nn.Module, images: Tensor) -> float:
-    """Multiplications and additions of a forward pass, in billions.
+    """Multiplications and additions of a forward pass, in billions, however they are done here.
 
     Products of matrices, convolutions and attention, as PyTorch counts them, and deformable
     sampling: four corners for each value read. Work that goes element by element is left out.
     """
-    aten = torch.ops.aten
+    aten, ours = torch.ops.aten, torch.ops.mask2former
     formulas: dict[Any, Callable[..., int]] = {
         aten.grid_sampler_2d: _grid_sampler_flop,
         # The one kind of attention that the counter does not know.
         aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
     }
-    if hasattr(torch.ops.mask2former, "sample_pyramid"):
-        formulas[torch.ops.mask2former.sample_pyramid] = _sample_pyramid_flop
+    if is_available():
+        formulas[torch.ops.mkldnn._linear_pointwise] = _linear_flop
+    if hasattr(ours, "sample_pyramid"):
+        formulas |= {ours.sample_pyramid: _sample_pyramid_flop, ours.convolve: _convolution_flop}
     counter = FlopCounterMode(display=False, custom_mapping=formulas)
     # Not in inference mode, where PyTorch keeps whole attention layers from the counter.
     with counter, torch.enable_grad():
@@ -210,6 +213,14 @@ def _attention_flop(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
 ) -> int:
     return 2 * int(np.prod(query[:-1])) * key[-2] * (key[-1] + value[-1])
+
+
+def _linear_flop(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * int(np.prod(x)) * weight[0]
+
+
+def _convolution_flop(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * x[0] * x[2] * x[3] * int(np.prod(weight))
 
 
 def _sample_pyramid_flop(value: Sequence[int], *others: Sequence[int], **__: object) -> int:

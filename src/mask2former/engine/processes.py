@@ -72,6 +72,7 @@ def spread(network: nn.Module, device: torch.device, team: Team, *, sharded: boo
         network = synchronise_batch_norms(network)
     if not sharded:
         return DistributedDataParallel(network, [device] if device.type == "cuda" else None)
+    network.to(memory_format=torch.contiguous_format)  # what FSDP can cut into shares
     mesh = init_device_mesh(device.type, (team.size,))
     for block in find_blocks(network):
         fully_shard(block, mesh=mesh)

@@ -118,6 +118,7 @@ class Direct(NamedTuple):
     groups: int
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)  # and so is the result
         return torch.conv2d(x, weight, bias, *self)
 
     def by_input(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:

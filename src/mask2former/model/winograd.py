@@ -48,6 +48,7 @@ def transform_weight(weight: Tensor) -> Tensor:
     return (both @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(36, *weight.shape[1::-1])
 
 
+@torch.library.custom_op("mask2former::convolve", mutates_args=())
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (N, C, H, W), weight (K, C, 3, 3), bias (K,) or none -> (N, H, W, K)."""
     factors = transform_weight(weight)
@@ -66,6 +67,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         torch.bmm(read, factors, out=made)  # of the last block some tiles may be an earlier one's
         share_out(_write_tiles, turns, start, as_array(made), as_array(shift), as_array(out))
     return out
+
+
+@convolve.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(x.shape[0], *x.shape[2:], weight.shape[0])
 
 
 # Rows of channels are passed one by one and each sum of them is a loop of its own: so loops become

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 
@@ -22,10 +23,13 @@ from mask2former.benchmark import (
     sample_picture,
     usual_size,
 )
+from mask2former.build import build_model
 from mask2former.cli.words import as_size
+from mask2former.config import load_config
 from mask2former.engine.predict import Predictor
 from mask2former.machine import Timing
 from mask2former.model.deformable_attention import sample_pyramid, sample_pyramid_with_grid
+from mask2former.model.hasten import hasten
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,15 @@ def test_gflop_counts_attention() -> None:
     flop = 2 * (2 * 4) * 7 * 7 * (16 + 16)
     found = count_gflop(Attention(), torch.rand(2, 4, 7, 16))
     assert found == pytest.approx(flop / 1e9)
+
+
+def test_gflop_are_the_same_however_they_are_done() -> None:
+    torch.manual_seed(0)
+    network = build_model(load_config("coco/panoptic/r50", ["model.dim=64"]).model, 3)
+    images = torch.zeros(1, 3, 256, 256)
+    assert count_gflop(hasten(copy.deepcopy(network).eval()), images) == pytest.approx(
+        count_gflop(network.eval(), images)
+    )
 
 
 def test_gflop_grows_with_the_pixels(predictor: Predictor) -> None:

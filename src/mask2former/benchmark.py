@@ -52,7 +52,10 @@ class Row(NamedTuple):
 
     @property
     def efficiency(self) -> float:
-        """The share of the network's time that its multiplications alone would take."""
+        """The share of the network's time that its multiplications alone would take.
+
+        They are counted as if done directly; Winograd, which does fewer, may bring it above one.
+        """
         return self.gflop / (self.network.median * self.rate)
 
 

@@ -9,8 +9,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from mask2former import masks
 from mask2former.build import build_model
 from mask2former.config import parse_config
+from mask2former.loss import matcher, sampling
 from mask2former.loss.criterion import Criterion, Normalisers, make_generators
 from mask2former.loss.mask_loss import focal
 from mask2former.loss.matcher import Matcher
@@ -310,3 +312,13 @@ def test_weighted_micro_batches_with_common_normalisers_add_up_to_the_batch() ->
         for cut, seeds in ((slice(0, 1), [1]), (slice(1, 4), [2, 3, 4]))
     ]
     assert_same({name: parts[0][name] + parts[1][name] for name in whole}, whole)
+
+
+def test_some_masks_at_a_time_give_the_same_loss(monkeypatch):
+    torch.manual_seed(0)
+    predictions, targets = random_predictions(), [random_target(5), random_target(3)]
+    whole = small_criterion()(predictions, targets, seeds=[1, 2])
+    monkeypatch.setattr(masks, "AT_ONCE", 2)
+    monkeypatch.setattr(sampling, "AT_ONCE", 2)
+    monkeypatch.setattr(matcher, "VALUES", 2)
+    assert_same(small_criterion()(predictions, targets, seeds=[1, 2]), whole)

@@ -31,11 +31,14 @@ def test_a_fault_of_a_thread_is_raised(monkeypatch):
         compiled.share_out(fail, range(4))
 
 
-def test_number_of_threads_stays(monkeypatch):
+def test_number_of_threads_stays():
+    kernel = compiled.compiled(count)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        compiled.share_out(count, range(8), np.zeros(8, int))
+        seen = np.zeros(8, int)
+        compiled.share_out(kernel, range(8), seen)
+        assert (seen == 1).all()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

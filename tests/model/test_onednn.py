@@ -87,6 +87,35 @@ def test_results_may_be_changed_in_place(
     assert network[5].weight.grad is not None
 
 
+def test_activation_is_inside_the_product_in_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = nn.Linear(6, 9), nn.Linear(9, 4)
+    seen: list[tuple] = []
+    multiply = onednn.multiply
+    monkeypatch.setattr(onednn, "multiply", lambda *args: seen.append(args[3:]) or multiply(*args))
+    with torch.inference_mode():
+        onednn.feed_forward(torch.randn(2, 6), *layers)
+    assert seen == [(onednn.relu,), ()]
+
+
+def test_layers_that_somebody_changed_are_called() -> None:
+    heard: list[nn.Module] = []
+
+    class Doubled(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    first, second = Doubled(6, 9), nn.Linear(9, 4)
+    second.register_forward_hook(lambda module, *_: heard.append(module))
+    x, y = torch.randn(2, 5, 6), torch.randn(5, 6)
+    expected = second(first(x).relu())
+    torch.testing.assert_close(onednn.feed_forward(x, first, second), expected)
+    (doubled,) = onednn.multiply_sum(x, y, first)
+    torch.testing.assert_close(doubled, first(x + y))
+    multiply_by_onednn(first)
+    torch.testing.assert_close(first(x), 2 * nn.Linear.forward(first, x))
+    assert heard == [second, second]
+
+
 @pytest.mark.parametrize("activation", [onednn.relu, onednn.gelu])
 def test_feed_forward_is_two_layers_and_an_activation(
     activation: onednn.Activation, monkeypatch: pytest.MonkeyPatch

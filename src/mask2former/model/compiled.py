@@ -14,7 +14,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
-# Every fast-math licence but "there is no NaN": a NaN must come out again as one.
+# Every fast-math licence but "there is no NaN": a NaN must come out again as one. The cache
+# does not see these: whoever changes them touches the kernels' files too.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 

@@ -33,7 +33,8 @@ def _is_plain(convolution: nn.Conv2d) -> bool:
 
 def convolve_scaled(convolution: nn.Conv2d, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """The convolution with its weight times `scale`, and with `shift` for a bias."""
-    if isinstance(quick := convolution._conv_forward, Quick) and is_possible(x):
+    assert not scale.requires_grad, "a scale gets no gradient"
+    if isinstance(quick := convolution._conv_forward, Quick) and quick.is_possible(x):
         return quick(x, convolution.weight, shift, scale)
     weight = convolution.weight * scale[:, None, None, None]
     return convolution._conv_forward(x, weight, shift)
@@ -64,10 +65,14 @@ class Quick:
     def __call__(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor | None = None
     ) -> Tensor:
-        if not is_possible(x) or x.ndim != 4:
-            assert scale is None
+        if not self.is_possible(x):
+            assert scale is None, "see convolve_scaled"
             return nn.Conv2d._conv_forward(self.convolution, x, weight, bias)
         return Convolution.apply(x, weight, bias, scale, self.choose(x))
+
+    def is_possible(self, x: Tensor) -> bool:
+        """Whether there is a choice for this input."""
+        return x.ndim == 4 and is_possible(x)
 
     def choose(self, x: Tensor) -> Way:
         """The quickest way for maps of this size."""
@@ -155,7 +160,8 @@ class Pointwise(NamedTuple):
 
     def by_weight(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         rows = grad.permute(0, 2, 3, 1).contiguous()
-        return multiply_rows(rows, self.pixels(x)).view_as(weight)
+        found = multiply_rows(rows, self.pixels(x))
+        return found.as_strided(weight.shape, weight.stride())  # the same memory in either layout
 
     def pixels(self, x: Tensor) -> Tensor:
         """Those of x that are read: (N, H', W', C)."""

@@ -32,7 +32,7 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> int:
         norm.running_mean.zero_()
         norm.running_var.fill_(1.0 - norm.eps)
         convolution.forward = partial(_convolve, convolution, norm)
-        norm.forward = partial(_pass_on, norm, norm.forward)
+        norm.forward = partial(_pass_on, norm, partial(type(norm).forward, norm))
     return len(pairs)
 
 
@@ -41,9 +41,7 @@ def fold_frozen_norms(network: nn.Module, example: Tensor) -> int:
 
     Each step multiplies the weights, which learn, by the norm's constants, instead of the maps.
     """
-    mode = network.training
-    pairs = [pair for pair in _find_pairs(network.eval(), example) if not _learns(pair[1])]
-    network.train(mode)
+    pairs = [pair for pair in _find_pairs(network, example) if not _learns(pair[1])]
     for convolution, norm in pairs:
         convolution.forward = partial(_convolve_scaled, convolution, norm)
         norm.forward = partial(_activate, norm)
@@ -75,7 +73,10 @@ def _find_pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Ba
             hooks.append(module.register_forward_hook(remember))
         elif getattr(module, "running_var", None) is not None:
             hooks.append(module.register_forward_pre_hook(look))
-    network(example)
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()(example)  # statistics do not learn from it
+    for module, mode in modes:
+        module.training = mode
     for hook in hooks:
         hook.remove()
     convolutions = [convolution for convolution, _ in pairs]
@@ -104,5 +105,6 @@ def _pass_on(norm: BatchNorm, forward: Callable[[Tensor], Tensor], x: Tensor) ->
 
 def _activate(norm: BatchNorm, x: Tensor) -> Tensor:
     for name in ("drop", "act"):
-        x = getattr(norm, name, nn.Identity())(x)
+        if (part := getattr(norm, name, None)) is not None:
+            x = part(x)
     return x

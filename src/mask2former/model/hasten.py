@@ -7,11 +7,14 @@ import torch
 from mask2former.model.convolutions import quicken_convolutions
 from mask2former.model.folding import fold_batch_norms, fold_frozen_norms
 from mask2former.model.mask2former import Mask2Former
-from mask2former.model.onednn import multiply_by_onednn
+from mask2former.model.onednn import is_available, multiply_by_onednn
 
 
 def hasten(network: Mask2Former) -> Mask2Former:
-    """For prediction: batch norms go into the weights; on a CPU its own ways to multiply."""
+    """For prediction: batch norms go into the weights; on a CPU its own ways to multiply.
+
+    Load weights first: what is loaded later knows nothing of the norms in the weights.
+    """
     fold_batch_norms(network.backbone, _example(network))
     return _suit_cpu(network)
 
@@ -27,7 +30,7 @@ def _example(network: Mask2Former) -> torch.Tensor:
 
 
 def _suit_cpu(network: Mask2Former) -> Mask2Former:
-    if network.mean.device.type == "cpu":
+    if network.mean.device.type == "cpu" and is_available():
         network.to(memory_format=torch.channels_last)
         multiply_by_onednn(network)
         quicken_convolutions(network)

@@ -22,29 +22,26 @@ def multiply_by_onednn(network: nn.Module) -> None:
     The network stays the same function (to rounding), learns as before, and has the same names.
     """
     for module in network.modules():
-        if isinstance(module, nn.Linear):
+        if type(module) is nn.Linear:
             module.forward = partial(_linear, module)
 
 
 class Activation(NamedTuple):
     """What stands between two products."""
 
-    call: Callable[[Tensor], Tensor]
-    overwrite: Callable[[Tensor], Tensor]  # the same of a fresh tensor: in its place, if it may be
+    overwrite: Callable[[Tensor], Tensor]  # of a fresh tensor: in its place, if it may be
     backward: Callable[..., Tensor]  # (gradient, input or what is in its place, grad_input=)
     name: str  # oneDNN's
     algorithm: str
 
 
 relu = Activation(
-    call=F.relu,
     overwrite=torch.relu_,
     backward=partial(torch.ops.aten.threshold_backward.grad_input, threshold=0),
     name="relu",
     algorithm="",
 )
 gelu = Activation(
-    call=F.gelu,
     overwrite=F.gelu,
     backward=torch.ops.aten.gelu_backward.grad_input,
     name="gelu",
@@ -56,15 +53,18 @@ def feed_forward(
     x: Tensor, first: nn.Linear, second: nn.Linear, activation: Activation = relu
 ) -> Tensor:
     """Two linear layers with an activation between them."""
-    if is_possible(x):
+    if not is_possible(x) or not _are_bare(first, second):
+        return second(activation.overwrite(first(x)))
+    if torch.is_grad_enabled():
         weights = first.weight, first.bias, second.weight, second.bias
         return FeedForward.apply(x, activation, *weights)
-    return second(activation.call(first(x)))
+    hidden = multiply(x.contiguous(), first.weight, first.bias, activation)
+    return multiply(hidden, second.weight, second.bias)
 
 
 def multiply_sum(x: Tensor, y: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:
     """What linear layers make of x + y: x (N, S, C), y (S, C) -> (N, S, K) of each layer."""
-    if is_possible(x):
+    if is_possible(x) and _are_bare(*linears):
         weights = [part for linear in linears for part in (linear.weight, linear.bias)]
         return SumProducts.apply(x, y, *weights)
     total = x + y
@@ -73,12 +73,17 @@ def multiply_sum(x: Tensor, y: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...
 
 def is_possible(x: Tensor) -> bool:
     """Whether oneDNN can be asked for products of this tensor, and should."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
     plain = x.dtype == torch.float32 and x.device.type == "cpu"
-    return (
-        plain
-        and is_available()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
+    return plain and is_available() and not torch.is_autocast_enabled("cpu")
+
+
+def _are_bare(*linears: nn.Linear) -> bool:
+    """Whether nothing but their weights says what these layers do: no adapter, no hook."""
+    return all(
+        type(linear) is nn.Linear and not linear._forward_pre_hooks and not linear._forward_hooks
+        for linear in linears
     )
 
 
@@ -87,10 +92,15 @@ def is_available() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _linear(linear: nn.Linear, x: Tensor) -> Tensor:
+def multiply_add(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What a linear layer does: x (..., C), weight (K, C), bias (K,) or none -> (..., K)."""
     if is_possible(x):
-        return Product.apply(x, linear.weight, linear.bias)
-    return F.linear(x, linear.weight, linear.bias)
+        return Product.apply(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def _linear(linear: nn.Linear, x: Tensor) -> Tensor:
+    return multiply_add(x, linear.weight, linear.bias)
 
 
 class Product(torch.autograd.Function):
@@ -149,13 +159,11 @@ class FeedForward(torch.autograd.Function):
         x: Tensor,
         activation: Activation,
         weight1: Tensor,
-        bias1: Tensor,
+        bias1: Tensor | None,
         weight2: Tensor,
-        bias2: Tensor,
+        bias2: Tensor | None,
     ) -> Tensor:
         x = x.contiguous()
-        if not any(ctx.needs_input_grad):
-            return multiply(multiply(x, weight1, bias1, activation), weight2, bias2)
         before = multiply(x, weight1, bias1)
         hidden = activation.overwrite(before)
         ctx.activation = activation
@@ -201,8 +209,8 @@ def multiply(
 
 def multiply_rows(grad: Tensor, x: Tensor) -> Tensor:
     """The gradient of a weight; here PyTorch's BLAS is as quick, and needs no copies."""
-    return grad.flatten(0, -2).t() @ x.flatten(0, -2)
+    return grad.reshape(-1, grad.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
 
 
 def _sum_rows(grad: Tensor) -> Tensor:
-    return grad.flatten(0, -2).sum(0)
+    return grad.reshape(-1, grad.shape[-1]).sum(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import cycle, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mask2former.masks import resize
+from mask2former.model.onednn import multiply_add
 from mask2former.model.position import Position
 from mask2former.structures import PixelFeatures, Prediction
 
@@ -59,7 +60,7 @@ class Attention(nn.Module):
         """query (B, Q, C), key and value (B, S, C), allowed (B, Q, S) bool or None -> (B, Q, C)."""
         projections = zip(self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
         q, k, v = (
-            F.linear(tokens, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            multiply_add(tokens, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for tokens, (weight, bias) in zip((query, key, value), projections, strict=True)
         )
         mask = None if allowed is None else allowed.unsqueeze(1)
@@ -205,7 +206,8 @@ class MaskedTransformerDecoder(nn.Module):
         memories = [self.read(features, strides) for strides in self.levels]
         queries, position, points = self.queries(features)
         predictions = [self.predict(queries, points, features)]
-        for layer, memory in zip(self.layers, cycle(memories), strict=False):
+        for index, layer in enumerate(self.layers):
+            memory = memories[index % len(memories)]
             allowed = self.attention_mask(predictions[-1].mask_embeddings, memory)
             queries = layer(queries, position, memory, allowed)
             predictions.append(self.predict(queries, points, features))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._inductor.exc import InvalidCxxCompiler
 
 from mask2former.faults import excerpt, explain, naming, shorten
 
@@ -14,6 +15,7 @@ from mask2former.faults import excerpt, explain, naming, shorten
         (OSError("a.png: cannot be written"), "a.png: cannot be written"),
         (MemoryError(), "the memory is full; "),
         (torch.OutOfMemoryError("CUDA out of memory"), "the memory is full; "),
+        (InvalidCxxCompiler(), "PyTorch's compiler failed (No working C++ compiler found in "),
     ],
 )
 def test_fault_is_one_sentence(error: Exception, sentence: str) -> None:

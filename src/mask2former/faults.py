@@ -32,6 +32,9 @@ def explain(error: BaseException) -> str | None:
             return f"{file!s}: {reason[:1].lower()}{reason[1:]}"
         case ValueError() | OSError():
             return str(error)
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+        return f"PyTorch's compiler failed ({shorten(reason, 200)}); leave --compile out"
     return None
 
 

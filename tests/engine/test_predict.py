@@ -1,5 +1,6 @@
 """Every form of a picture gives the same result; wrong input is one sentence."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,3 +172,16 @@ def test_loaded_model_answers_as_the_saved_one(
     own, again = predictor(PICTURE, task="instance"), loaded(PICTURE, task="instance")
     np.testing.assert_array_equal(own.plain.scores, again.plain.scores)
     np.testing.assert_array_equal(own.plain.masks, again.plain.masks)
+
+
+def test_compiled_network_answers_the_same(predictor: Predictor) -> None:
+    """For every size of picture; `eager` traces the network without making code of it."""
+    twin = Predictor(copy.deepcopy(predictor.model), predictor.card, predictor.device)
+    assert twin.compile("eager") is twin
+    for picture in (PICTURE, PICTURE[:, :30], PICTURE):
+        expected = predictor.infer(picture)[0]
+        found = twin.infer(picture)[0]
+        torch.testing.assert_close(found.class_logits, expected.class_logits, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            found.mask_embeddings, expected.mask_embeddings, rtol=1e-3, atol=1e-3
+        )

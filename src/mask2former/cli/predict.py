@@ -32,6 +32,10 @@ def predict(
     overlap: Annotated[
         int | None, typer.Option(help="of the tiles, in pixels; default: an eighth")
     ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="by PyTorch's compiler: for many pictures of a few sizes"),
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Segment pictures or videos: overlays to look at, and COCO or PNG files to work with."""
@@ -42,6 +46,8 @@ def predict(
     start = time.perf_counter()
     files = find_pictures(source, output=output)
     predictor = load(model, device)
+    if compiled:
+        predictor.compile()
     wanted = as_task(task) or predictor.task
     if threshold is not None and wanted == "semantic":
         raise ValueError("--threshold: a semantic map gives every pixel a class; leave it out")

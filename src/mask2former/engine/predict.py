@@ -192,6 +192,15 @@ class Predictor:
             eyes, image, task, threshold, tiling=tiling, is_thing=self.categories.is_thing
         )
 
+    def compile(self, backend: str = "inductor") -> Predictor:
+        """Let PyTorch's compiler have the network, anew for every size of pictures; returns itself.
+
+        Each size takes a while at first. It can pay on GPUs; on a CPU it gives up the ways of
+        `mask2former.model.hasten` for the compiler's own.
+        """
+        self.model.compile(backend=backend, dynamic=False)
+        return self
+
     def with_settings(self, *overrides: str) -> Predictor:
         """The same network under other settings of `test`, as dotted overrides."""
         changed = copy.copy(self)

@@ -11,6 +11,7 @@ import typer
 from mask2former import __version__
 from mask2former.cli.check import check_data
 from mask2former.cli.evaluate import evaluate
+from mask2former.cli.explain import explain as explain_picture
 from mask2former.cli.machine import benchmark, doctor
 from mask2former.cli.models import convert, models, recipes
 from mask2former.cli.predict import predict
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 for command in (predict, train, evaluate, check_data, convert, models, recipes, doctor, benchmark):
     app.command()(command)
+app.command("explain")(explain_picture)
 
 
 def main() -> None:

@@ -262,13 +262,16 @@ class Predictor:
     @torch.inference_mode()
     def look(self, image: np.ndarray, size: tuple[int, int], turn: Turn = upright) -> Prediction:
         """The network's last prediction for a picture that is resized to `size` and turned."""
+        prediction = self.model(self.prepare(image, size, turn))[-1]
+        demand_numbers(prediction)
+        return prediction
+
+    def prepare(self, image: np.ndarray, size: tuple[int, int], turn: Turn = upright) -> Tensor:
+        """What the network is given of a picture: resized, turned, padded; a batch of one."""
         frames = [resize(frame, size) for frame in image.reshape(-1, *image.shape[-3:])]
         resized = np.stack(frames).reshape(*image.shape[:-3], *size, image.shape[-1])
         pixels = turn(torch.from_numpy(resized).movedim(-1, -3))
-        padded = pad_with_mean(pixels.to(self.device).float(), self.model.mean)
-        prediction = self.model(padded[None])[-1]
-        demand_numbers(prediction)
-        return prediction
+        return pad_with_mean(pixels.to(self.device).float(), self.model.mean)[None]
 
 
 def demand_numbers(prediction: Prediction) -> None:

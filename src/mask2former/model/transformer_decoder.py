@@ -58,15 +58,30 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
         """query (B, Q, C), key and value (B, S, C), allowed (B, Q, S) bool or None -> (B, Q, C)."""
-        projections = zip(self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
-        q, k, v = (
-            multiply_add(tokens, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for tokens, (weight, bias) in zip((query, key, value), projections, strict=True)
-        )
+        q, k, v = self.project(query, key, value)
         mask = None if allowed is None else allowed.unsqueeze(1)
         dropout = self.dropout if self.training else 0.0
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return self.out_proj(read.transpose(1, 2).flatten(2))
+
+    def project(self, *tokens: Tensor) -> list[Tensor]:
+        """The first of query, key and value, each (B, S, C), for every head: (B, heads, S, d)."""
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        return [
+            multiply_add(given, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for given, weight, bias in zip(tokens, weights, biases, strict=False)
+        ]
+
+    def weigh(self, query: Tensor, key: Tensor, allowed: Tensor | None) -> Tensor:
+        """How much of what each query reads comes from each token: (B, heads, Q, S), sums to 1.
+
+        For those who want to see it; `forward` never makes it.
+        """
+        q, k = self.project(query, key)
+        logits = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed.unsqueeze(1), -torch.inf)
+        return logits.softmax(-1)
 
 
 class AttentionBlock(nn.Module):

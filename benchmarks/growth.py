@@ -114,8 +114,10 @@ def plot(points: list[Point], path: Path) -> None:
         values = [point.value for point in own]
         grid[0, column].plot(values, [point.seconds for point in own], marker="o")
         grid[1, column].plot(values, [point.megabytes for point in own], marker="o", color="C1")
-        grid[0, column].set(ylabel="seconds", ylim=(0, None))
-        grid[1, column].set(ylabel="MB beyond the weights", xlabel=axis, ylim=(0, None))
+        for cell, most in zip(grid[:, column], map(max, *[p[2:] for p in own]), strict=True):
+            cell.set(ylim=(0, 1.1 * most))
+        grid[0, column].set(ylabel="seconds")
+        grid[1, column].set(ylabel="MB beyond the weights", xlabel=axis)
     figure.savefig(path, dpi=120)
 
 

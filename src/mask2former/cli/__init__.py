@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 from typing import Annotated
@@ -35,6 +36,9 @@ app.command("explain")(explain_picture)
 
 def main() -> None:
     """Run a command; a fault of usage or data is one sentence and exit status 2."""
+    # PyTorch's threads wait for work in a busy loop, and so take cores from compiled kernels: let
+    # them wait for microseconds, not milliseconds. It is read when PyTorch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names of files need not be text
             stream.reconfigure(errors="backslashreplace")

@@ -17,6 +17,8 @@ from torch import Tensor
 # Every fast-math licence but "there is no NaN": a NaN must come out again as one. The cache
 # does not see these: whoever changes them touches the kernels' files too.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
+PARTS = 4
+"""For each thread."""
 
 
 def compiled(kernel: Callable[..., None]) -> Callable[..., None]:
@@ -38,16 +40,30 @@ def share_out(kernel: Callable[..., None], turns: range, *arguments: Any) -> Non
     """Call kernel(first, last, *arguments) for all turns, on as many threads as PyTorch uses.
 
     Not numba's own threads: their OpenMP pool changes the number of threads PyTorch computes with.
+    PyTorch's own wait for work in a busy loop for a while, so that cores are slower than others
+    just when this begins: whoever has a part done takes the next, and this thread works too.
     """
     threads = min(torch.get_num_threads(), len(turns))
     if threads <= 1:
         kernel(turns.start, turns.stop, *arguments)
         return
-    bounds = [turns.start + len(turns) * part // threads for part in range(threads + 1)]
-    pool = _pool(os.getpid(), threads)
-    run = [pool.submit(kernel, first, last, *arguments) for first, last in pairwise(bounds)]
-    for part in run:
-        part.result()
+    count = min(PARTS * threads, len(turns))
+    bounds = [turns.start + len(turns) * part // count for part in range(count + 1)]
+    parts = list(pairwise(bounds))
+
+    def work() -> None:
+        while parts:
+            try:
+                part = parts.pop()
+            except IndexError:  # another thread was quicker
+                return
+            kernel(*part, *arguments)
+
+    pool = _pool(os.getpid(), threads - 1)
+    helpers = [pool.submit(work) for _ in range(threads - 1)]
+    work()
+    for helper in helpers:
+        helper.result()
 
 
 @lru_cache(maxsize=4)

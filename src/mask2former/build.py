@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 from torch import Tensor, nn
@@ -220,9 +220,23 @@ def choose_split(dataset: Dataset, data: c.Data, split: c.SplitName) -> Dataset:
     """The pictures that the fold gives to a split, and of these the first."""
     chosen: Sequence[int] = range(len(dataset))
     if data.fold is not None:
-        position, count = data.fold
-        chosen = [i for i in chosen if (i % count == position) == (split == "val")]
+        held_back = set(hold_back(dataset, data.fold))
+        chosen = [i for i in chosen if (i in held_back) == (split == "val")]
     return dataset.select(chosen[: data.first])
+
+
+def hold_back(dataset: Dataset, fold: tuple[int, int] | str) -> Sequence[int]:
+    """The pictures of a fold. Raises ValueError where a pattern fits none or all of them."""
+    everything = range(len(dataset))
+    if not isinstance(fold, str):
+        return everything[fold[0] :: fold[1]]
+    chosen = [i for i in everything if PurePath(dataset.file(i)).match(fold)]
+    if len(chosen) in (0, len(everything)):
+        raise ValueError(
+            f"data.fold={fold} fits {'all' if chosen else 'none'} of {len(everything)} pictures, "
+            f"such as {dataset.file(0)}; it is a pattern that the ends of some paths match"
+        )
+    return chosen
 
 
 def padding_of(config: c.Config) -> Sequence[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -16,6 +17,7 @@ from mask2former.data import (
     LabelMaps,
     ObjectMaps,
     Relabelled,
+    Separated,
     Shapes,
     YoloPolygons,
     YouTubeVIS,
@@ -98,8 +100,7 @@ def _open_format(
             known = read_classes(data.classes or _own_list(task, categories), root, categories)
             return Cityscapes(images, annotations, known, task=task, listener=listener)
         case "label_maps":
-            classes = read_map_classes(data, categories)
-            return _open_maps(data, split, classes, categories, listener)
+            return _open_label_maps(data, split, task, categories, listener)
         case "voc" if task == "semantic":
             classes = read_map_classes(data, categories)
             return _open_maps(data, split, classes, categories, listener)
@@ -150,6 +151,33 @@ def _open_maps(
     )
 
 
+def _open_label_maps(
+    data: c.Data,
+    split: c.Split,
+    task: c.Task,
+    wanted: Categories | None,
+    listener: Listener,
+) -> Dataset:
+    """Maps of classes, whose connected regions are objects where the settings say so."""
+    classes = read_map_classes(data, wanted)
+    if not data.separate:
+        return _open_maps(data, split, classes, wanted, listener)
+    known = classes.categories.names
+    for name in data.separate:
+        if name not in known:
+            hint = nearest(name, known)
+            raise ValueError(f"data.separate: the data has no class '{name}'{hint}")
+    classes = classes._replace(
+        categories=Categories(
+            replace(one, is_thing=one.name in data.separate) for one in classes.categories
+        )
+    )
+    if task == "instance":
+        classes = _things_only(classes, data.offset)
+    maps = _open_maps(data, split, classes, wanted, listener)
+    return maps if task == "semantic" else Separated(maps, task=task)
+
+
 def _open_objects(
     data: c.Data,
     split: c.Split,
@@ -157,7 +185,7 @@ def _open_objects(
     wanted: Categories | None,
     listener: Listener,
 ) -> ObjectMaps:
-    """VOC's objects; of its classes instance segmentation has the things only."""
+    """VOC's objects."""
     if split.labels is None:
         raise ValueError(
             "data.train.labels (and the same of data.val) must name the folder of VOC's maps of "
@@ -165,13 +193,18 @@ def _open_objects(
         )
     classes = read_map_classes(data, wanted)
     if task == "instance":
-        stuff = {k.id for k in classes.categories if not k.is_thing}
-        classes = classes._replace(
-            categories=Categories(k for k in classes.categories if k.is_thing),
-            ignore=classes.ignore | {number - data.offset for number in stuff},
-        )
+        classes = _things_only(classes, data.offset)
     maps = _open_maps(data, split, classes, wanted, listener)
     return ObjectMaps(maps, (data.root or Path()) / split.labels, task=task)
+
+
+def _things_only(classes: MapClasses, offset: int) -> MapClasses:
+    """The classes of instance segmentation: stuff is nobody's."""
+    stuff = {k.id for k in classes.categories if not k.is_thing}
+    return classes._replace(
+        categories=Categories(k for k in classes.categories if k.is_thing),
+        ignore=classes.ignore | {number - offset for number in stuff},
+    )
 
 
 def _own_list(task: c.Task, wanted: Categories | None) -> str:

@@ -157,9 +157,15 @@ class Data(Settings):
     )
     augmentation: Augmentation = LargeScaleJitter()
     clip: Clip | None = Field(None, description="train on clips of videos")
-    fold: tuple[int, int] | None = Field(
+    separate: tuple[str, ...] = Field(
+        (),
+        description="classes of label maps whose connected regions are objects, each its own; the "
+        "other classes are stuff",
+    )
+    fold: tuple[int, int] | str | None = Field(
         None,
-        description="(k, n): validate on every n-th training picture from k, train on the rest",
+        description="validate on some training pictures, train on the rest: on every n-th from k "
+        "(k, n), or on those whose path ends as a pattern says (patient7_*, drive3/*)",
     )
     first: PositiveInt | None = Field(
         None, description="use only the first pictures of each split, in its order"
@@ -176,8 +182,11 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _fold_is_one_of_several(self) -> Self:
-        if self.fold is not None and not 0 <= self.fold[0] < self.fold[1] > 1:
-            raise ValueError(f"fold={list(self.fold)} must be [k, n] with 0 <= k < n and n > 1")
+        match self.fold:
+            case (int() as position, int() as count) if not 0 <= position < count > 1:
+                raise ValueError(f"fold={list(self.fold)} must be [k, n] with 0 <= k < n and n > 1")
+            case "":
+                raise ValueError("fold is empty; write [k, n], or a pattern of paths")
         return self
 
     @model_validator(mode="after")
@@ -193,6 +202,12 @@ class Data(Settings):
                 f"background={self.background} is for label maps; data.ignore_classes names "
                 f"classes of {self.format} that nobody counts"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _regions_are_of_maps(self) -> Self:
+        if self.separate and self.format not in (None, "label_maps"):
+            raise ValueError(f"separate is for label_maps; {self.format} knows its own objects")
         return self
 
     @model_validator(mode="after")

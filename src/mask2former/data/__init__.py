@@ -5,6 +5,7 @@ from mask2former.data.coco import CocoInstances
 from mask2former.data.dataset import Cached, Dataset, Subset
 from mask2former.data.loader import InfiniteSampler, collate, training_loader
 from mask2former.data.panoptic import CocoPanoptic
+from mask2former.data.regions import Separated
 from mask2former.data.relabel import Relabelled
 from mask2former.data.semantic import LabelMaps
 from mask2former.data.shapes import Shapes
@@ -23,6 +24,7 @@ __all__ = [
     "LabelMaps",
     "ObjectMaps",
     "Relabelled",
+    "Separated",
     "Shapes",
     "Subset",
     "YoloPolygons",

@@ -57,6 +57,10 @@ class LabelMaps(Dataset):
     def file(self, index: int) -> Path:
         return self._pairs[index][0]
 
+    def map_file(self, index: int) -> Path:
+        """Where the label map of a picture is."""
+        return self._pairs[index][1]
+
     def name(self, index: int) -> str:
         """The path of a picture below its folder."""
         return self.file(index).relative_to(self._root).as_posix()
@@ -79,7 +83,7 @@ class LabelMaps(Dataset):
 
     def read_labels(self, index: int) -> np.ndarray:
         """Read a label map as labels, int16 (H, W), IGNORE where nobody counts."""
-        file = self._pairs[index][1]
+        file = self.map_file(index)
         if self._colors is not None:
             return self._colors.read(file)
         values = read_label_map(file)

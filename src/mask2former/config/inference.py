@@ -28,6 +28,13 @@ class Test(Settings):
     threshold: Share = Field(0.8, description="class score a panoptic segment needs")
     overlap_threshold: Share = 0.8
     max_detections: PositiveInt = 100
+    suppress: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="instances that overlap a better one of their class by more than this IoU are "
+        "left out; null, as in the paper: none are",
+    )
     ap: Literal["coco", "cityscapes", "youtube_vis"] = Field(
         "coco", description="whose average precision"
     )

@@ -25,6 +25,7 @@ from mask2former.engine.sources import ClipSource, Source, read_frames, read_sou
 from mask2former.engine.tiles import Tiling, segment_tiles
 from mask2former.model.hasten import hasten
 from mask2former.model.mask2former import Mask2Former
+from mask2former.postprocess.duplicates import without_duplicates
 from mask2former.postprocess.instance import instances, tracks
 from mask2former.postprocess.panoptic import panoptic
 from mask2former.postprocess.semantic import (
@@ -225,13 +226,14 @@ class Predictor:
                 return semantic_map(prediction, sizes, score)
             case "instance":
                 rule = tracks if self.takes_clips else instances
-                return rule(
+                found = rule(
                     prediction,
                     sizes,
                     is_thing=self.is_thing,
                     max_detections=test.max_detections,
                     threshold=threshold or 0.0,
                 )
+                return found if test.suppress is None else without_duplicates(found, test.suppress)
             case "panoptic":
                 return panoptic(
                     prediction,

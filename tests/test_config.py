@@ -111,6 +111,13 @@ def test_sampled_queries_cannot_be_counted() -> None:
     assert parse_config(stored, "a stored tree") == load_config("nuclei")
 
 
+def test_attention_needs_layers() -> None:
+    decoder = "model.transformer_decoder"
+    with pytest.raises(ValueError, match=r"attention=smca says nothing in a decoder of 0 layers"):
+        load_config("nuclei", [f"{decoder}.layers=0", f"{decoder}.attention=smca"])
+    load_config("nuclei", [f"{decoder}.layers=0"])
+
+
 def test_the_same_kind_is_merged() -> None:
     instance, panoptic = load_config("coco/instance/r50"), load_config("coco/panoptic/r50")
     assert instance.data.train.images == panoptic.data.train.images

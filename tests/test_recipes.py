@@ -79,7 +79,12 @@ def every_row(test):
 
 
 def test_published_rows_and_recipes_are_the_same_names() -> None:
-    own = {"auto", "nuclei", "street", *(name for name in recipe_names() if name.startswith("tiny/"))}
+    own = {
+        "auto",
+        "nuclei",
+        "street",
+        *(name for name in recipe_names() if name.startswith("tiny/")),
+    }
     assert len(ROWS) == 59
     assert {row.name for row in ROWS} == set(recipe_names()) - own
 

@@ -124,6 +124,15 @@ class TransformerDecoder(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _attention_has_layers(self) -> Self:
+        if self.layers == 0 and self.attention != "masked":
+            raise ValueError(
+                f"attention={self.attention} says nothing in a decoder of 0 layers, which never "
+                "reads the picture; leave it at masked"
+            )
+        return self
+
 
 Backbone = Annotated[
     Annotated[TimmBackbone, Tag("timm")] | Annotated[SwinBackbone, Tag("swin")], kind_of("backbone")

@@ -29,6 +29,7 @@ from mask2former.config import load_config
 from mask2former.engine.predict import Predictor
 from mask2former.machine import Timing
 from mask2former.model.deformable_attention import sample_pyramid, sample_pyramid_with_grid
+from mask2former.model.fapn import FeatureAlignment
 from mask2former.model.hasten import hasten
 
 
@@ -91,6 +92,19 @@ def test_gflop_counts_deformable_sampling_by_either_kernel(kernel: Callable) -> 
     samples = 5 * 2 * 2 * 3
     found = count_gflop(Sampling(), torch.rand(1, 30, 2, 8))
     assert found == pytest.approx(8 * 8 * samples / 1e9)
+
+
+def test_gflop_counts_deformable_convolutions() -> None:
+    align = FeatureAlignment(8, groups=2)
+    maps = torch.rand(3, 8, 5, 6)
+
+    class Align(nn.Module):
+        def forward(self, maps: torch.Tensor) -> torch.Tensor:
+            return align(maps, maps)
+
+    multiplied = 2 * (16 * 8 + 8 * 36 * 9 + 8 * 8 * 9)
+    found = count_gflop(Align(), maps)
+    assert found == pytest.approx(3 * 5 * 6 * (multiplied + 8 * 8 * 9) / 1e9)
 
 
 def test_gflop_counts_attention() -> None:

@@ -32,8 +32,9 @@ from mask2former.data import Shapes
 from mask2former.loss import mask_loss
 from mask2former.loss.sampling import AllPixels, RandomPoints, UncertainPoints
 from mask2former.model.fpn import FPNPixelDecoder
+from mask2former.model.hasten import hasten_training
 from mask2former.model.swin import Swin
-from mask2former.structures import IGNORE
+from mask2former.structures import IGNORE, Targets
 
 TINY = {
     "dim": 32,
@@ -50,13 +51,18 @@ def tiny(*overrides: str) -> Config:
     return override_config(parse_config({"model": TINY}, "a test"), overrides)
 
 
-@pytest.mark.parametrize(
+VARIANTS = pytest.mark.parametrize(
     "overrides",
     [
         [],
         ["model.pixel_decoder={kind: fpn}"],
+        ["model.pixel_decoder={kind: semantic_fpn}"],
+        ["model.pixel_decoder={kind: bifpn}"],
+        ["model.pixel_decoder={kind: fapn}"],
         ["model.transformer_decoder.queries=zero"],
         ["model.transformer_decoder.attention=full"],
+        ["model.transformer_decoder.attention=smca"],
+        ["model.transformer_decoder.attention=mask_pooling"],
         ["model.transformer_decoder.levels=[[32, 16, 8]]"],
         ["model.transformer_decoder.order=[self, cross, ffn]"],
         ["model.transformer_decoder.position=3d"],
@@ -64,6 +70,9 @@ def tiny(*overrides: str) -> Config:
     ],
     ids=lambda overrides: overrides[0].split(".")[-1] if overrides else "plain",
 )
+
+
+@VARIANTS
 def test_every_variant_of_the_network_answers(overrides: list[str]) -> None:
     model = build_model(tiny(*overrides).model, num_classes=5).eval()
     with torch.inference_mode():
@@ -71,6 +80,25 @@ def test_every_variant_of_the_network_answers(overrides: list[str]) -> None:
     assert len(predictions) == 4
     assert predictions[-1].class_logits.shape == (1, 6, 6)
     assert predictions[-1].mask_logits().shape == (1, 6, 1, 16, 16)
+
+
+@VARIANTS
+def test_every_variant_of_the_network_learns_a_picture(overrides: list[str]) -> None:
+    torch.manual_seed(0)
+    sample = Shapes(1, (64, 64)).sample(0)
+    images, targets = sample["image"][None].float(), [Targets(sample["ids"], sample["labels"])]
+    config = tiny(*overrides)
+    network = hasten_training(build_model(config.model, num_classes=5)).train()
+    criterion = build_criterion(Loss(num_points=512))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(8):
+        optimizer.zero_grad()
+        loss = torch.stack([*criterion(network(images), targets).values()]).sum()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_sampled_queries_follow_the_picture() -> None:

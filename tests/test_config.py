@@ -111,6 +111,13 @@ def test_sampled_queries_cannot_be_counted() -> None:
     assert parse_config(stored, "a stored tree") == load_config("nuclei")
 
 
+def test_attention_needs_layers() -> None:
+    decoder = "model.transformer_decoder"
+    with pytest.raises(ValueError, match=r"attention=smca says nothing in a decoder of 0 layers"):
+        load_config("nuclei", [f"{decoder}.layers=0", f"{decoder}.attention=smca"])
+    load_config("nuclei", [f"{decoder}.layers=0"])
+
+
 def test_the_same_kind_is_merged() -> None:
     instance, panoptic = load_config("coco/instance/r50"), load_config("coco/panoptic/r50")
     assert instance.data.train.images == panoptic.data.train.images
@@ -195,7 +202,15 @@ def test_exponents_without_a_point_are_numbers() -> None:
         ("model.transformer_decoder.queries={spacing: 0}", r"decoder\.queries\.spacing: .*than 0"),
         ("model.transformer_decoder.queries=many", r"decoder\.queries: .*'learnable' or 'zero'"),
         ("test.task=depth", r"test\.task: .*'semantic', 'instance' or 'panoptic'"),
-        ("model.pixel_decoder.kind=unet", r"no kind 'unet'; choose 'msdeformattn', 'fpn'"),
+        ("model.pixel_decoder.kind=unet", r"no kind 'unet'; choose 'msdeformattn', 'fpn', 'sem.*'"),
+        ("model.pixel_decoder={kind: fpn, layers: 3}", r"unknown setting .*layers'"),
+        ("model.pixel_decoder={kind: bifpn, layers: 0}", r"layers: .*greater than or equal to 1"),
+        (
+            "model.pixel_decoder={kind: semantic_fpn, channels: 0}",
+            r"channels: .*than or equal to 1",
+        ),
+        ("model.pixel_decoder={kind: fapn, groups: 7}", r"dim=256 cannot be divided into the 7 gr"),
+        ("model.transformer_decoder.attention=soft", r"attention: .*'smca' or 'mask_pooling'"),
         ("train.accumulation=3", "cannot be cut into"),
         ("data.offset=x", r"data\.offset: .*integer"),
         ("data.endings=[a]", r"data\.endings"),

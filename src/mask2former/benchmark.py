@@ -198,6 +198,7 @@ def count_gflop(network: nn.Module, images: Tensor) -> float:
     aten, ours = torch.ops.aten, torch.ops.mask2former
     formulas: dict[Any, Callable[..., int]] = {
         aten.grid_sampler_2d: _grid_sampler_flop,
+        torch.ops.torchvision.deform_conv2d: _deformable_convolution_flop,
         # The one kind of attention that the counter does not know.
         aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
     }
@@ -224,6 +225,13 @@ def _linear_flop(x: Sequence[int], weight: Sequence[int], *_: object, **__: obje
 
 def _convolution_flop(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
     return 2 * x[0] * x[2] * x[3] * int(np.prod(weight))
+
+
+def _deformable_convolution_flop(
+    x: Sequence[int], weight: Sequence[int], offset: Sequence[int], *_: object, **__: object
+) -> int:
+    places = x[0] * offset[2] * offset[3]
+    return places * (2 * int(np.prod(weight)) + 8 * x[1] * weight[2] * weight[3])
 
 
 def _sample_pyramid_flop(value: Sequence[int], *others: Sequence[int], **__: object) -> int:

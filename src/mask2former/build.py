@@ -24,8 +24,11 @@ from mask2former.loss.criterion import Criterion
 from mask2former.loss.matcher import Matcher
 from mask2former.loss.sampling import AllPixels, RandomPoints, Sampler, UncertainPoints
 from mask2former.model.backbone import TimmBackbone
+from mask2former.model.bifpn import BiFPNPixelDecoder
+from mask2former.model.fapn import FaPNPixelDecoder
 from mask2former.model.fpn import FPNPixelDecoder
 from mask2former.model.mask2former import Mask2Former
+from mask2former.model.mask_pooling import MaskPooling
 from mask2former.model.msdeformattn import MSDeformAttnPixelDecoder
 from mask2former.model.placed_masks import SAYS, PlacedMaskHead, PlacedMasks
 from mask2former.model.position import (
@@ -35,8 +38,11 @@ from mask2former.model.position import (
     pixel_position,
 )
 from mask2former.model.queries import LearnableQueries, SampledQueries, ZeroQueries
+from mask2former.model.semantic_fpn import SemanticFPNPixelDecoder
+from mask2former.model.smca import ModulatedAttention
 from mask2former.model.swin import Swin
 from mask2former.model.transformer_decoder import (
+    CrossAttention,
     MaskedTransformerDecoder,
     MaskHead,
     everywhere,
@@ -87,7 +93,7 @@ def build_backbone(
 
 
 def build_pixel_decoder(
-    decoder: c.MSDeformAttn | c.FPN, channels: dict[int, int], dim: int, *, position: Position
+    decoder: c.PixelDecoder, channels: dict[int, int], dim: int, *, position: Position
 ) -> nn.Module:
     """Mask features at stride 4 and the pyramid."""
     match decoder:
@@ -104,6 +110,12 @@ def build_pixel_decoder(
             )
         case c.FPN():
             return FPNPixelDecoder(channels, dim=dim, mask_dim=dim)
+        case c.SemanticFPN(channels=summed):
+            return SemanticFPNPixelDecoder(channels, dim=dim, mask_dim=dim, summed=summed)
+        case c.BiFPN(layers=layers):
+            return BiFPNPixelDecoder(channels, dim=dim, mask_dim=dim, layers=layers)
+        case c.FaPN(groups=groups):
+            return FaPNPixelDecoder(channels, dim=dim, mask_dim=dim, groups=groups)
 
 
 def build_transformer_decoder(
@@ -113,6 +125,12 @@ def build_transformer_decoder(
     position = {"2d": picture_position, "3d": clip_position, "pixels": pixel_position}[
         decoder.position
     ]
+    attention, cross = {
+        "masked": (inside_own_mask, CrossAttention),
+        "full": (everywhere, CrossAttention),
+        "smca": (everywhere, ModulatedAttention),
+        "mask_pooling": (inside_own_mask, MaskPooling),
+    }[decoder.attention]
     match decoder.queries:
         case "learnable":
             queries: nn.Module = LearnableQueries(decoder.num_queries, dim)
@@ -133,7 +151,8 @@ def build_transformer_decoder(
         dropout=decoder.dropout,
         levels=decoder.levels,
         order=decoder.order,
-        attention=inside_own_mask if decoder.attention == "masked" else everywhere,
+        attention=attention,
+        cross=cross,
     )
 
 

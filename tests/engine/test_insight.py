@@ -44,13 +44,25 @@ def test_weights_are_those_of_the_attention() -> None:
         values = attention.project(query, key, value)[2]
         read = attention.out_proj((weights @ values).transpose(1, 2).flatten(2))
         torch.testing.assert_close(read, attention(query, key, value, mask))
+    prior = torch.randn(2, 4, 3, 9)
+    weights = attention.weigh(query, key, prior)
+    read = attention.out_proj((weights @ values).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(read, attention(query, key, value, prior))
+    weights = attention.weigh(query, key, allowed)
     assert (weights.masked_select(allowed.logical_not().unsqueeze(1).expand(2, 4, 3, 9)) == 0).all()
 
 
 @pytest.mark.parametrize(
     "settings",
-    [[], [f"{LEVELS}=[[32, 16, 8]]"], [f"{DECODER}.attention=full"], [f"{LEVELS}=[[8]]"]],
-    ids=["efficient multi-scale", "all scales at once", "full attention", "one scale"],
+    [
+        [],
+        [f"{LEVELS}=[[32, 16, 8]]"],
+        [f"{DECODER}.attention=full"],
+        [f"{LEVELS}=[[8]]"],
+        [f"{DECODER}.attention=smca"],
+        [f"{DECODER}.attention=mask_pooling"],
+    ],
+    ids=["efficient multi-scale", "all scales at once", "full", "one scale", "SMCA", "pooling"],
 )
 def test_layers_are_seen_on_their_grids(settings: list[str]) -> None:
     predictor = make(*settings)
@@ -68,7 +80,7 @@ def test_layers_are_seen_on_their_grids(settings: list[str]) -> None:
         assert (glance.attention[~glance.allowed] == 0).all()
         assert (glance.inside >= 0).all()
         assert (glance.inside <= 1 + 1e-4).all()
-        if "full" in str(settings):
+        if "full" in str(settings) or "smca" in str(settings):
             assert glance.allowed.all()
 
 

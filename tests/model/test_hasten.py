@@ -14,7 +14,6 @@ from mask2former.model.mask2former import Mask2Former
 
 SMALL = [
     "model.dim=32",
-    "model.pixel_decoder.layers=2",
     "model.transformer_decoder.layers=3",
     "model.transformer_decoder.attention=full",  # no bit of a mask can flip
 ]
@@ -25,14 +24,22 @@ BACKBONES = {
 }
 
 
-def build(backbone: str) -> Mask2Former:
+VARIANTS = [
+    "model.pixel_decoder={kind: semantic_fpn}",
+    "model.pixel_decoder={kind: bifpn}",
+    "model.pixel_decoder={kind: fapn}",
+    "model.transformer_decoder.attention=smca",
+]
+
+
+def build(backbone: str, variant: str = "model.pixel_decoder.layers=2") -> Mask2Former:
     torch.manual_seed(0)
     recipe, settings = "coco/panoptic/r50", BACKBONES.get(backbone, [])
     if backbone == "swin":
         recipe = "coco/panoptic/swin_t"
         settings = ["model.backbone.depths=[2, 2, 2, 2]", "model.backbone.embed_dim=32"]
         settings += ["model.backbone.heads=[1, 2, 4, 8]", "model.backbone.drop_path=0"]
-    network = build_model(load_config(recipe, [*SMALL, *settings]).model, 5)
+    network = build_model(load_config(recipe, [*SMALL, variant, *settings]).model, 5)
     for module in network.modules():
         if getattr(module, "running_var", None) is not None:
             module.running_var.uniform_(0.5, 2.0)
@@ -84,6 +91,21 @@ def test_gradients_are_the_same(backbone, images):
     checkpoint_gradients(find_blocks(quick))
     if backbone != "trainable":  # its statistics have moved on
         demand_close(differentiate(copy.deepcopy(quick), images), expected, 1e-2)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_variants_say_and_learn_the_same(variant, images):
+    network = build("frozen", variant)
+    quick, learning = hasten(copy.deepcopy(network)), hasten_training(copy.deepcopy(network))
+    with torch.no_grad():
+        found, expected = quick.eval()(images)[-1], copy.deepcopy(network).eval()(images)[-1]
+    for name in ("class_logits", "mask_embeddings", "mask_features"):
+        difference = (getattr(found, name) - getattr(expected, name)).abs().max()
+        assert difference <= 1e-4 * getattr(expected, name).abs().max(), name
+    expected = differentiate(network.train(), images)
+    demand_close(differentiate(learning.train(), images), expected, 1e-2)
+    checkpoint_gradients(find_blocks(learning))
+    demand_close(differentiate(learning, images), expected, 1e-2)
 
 
 @pytest.mark.parametrize("first", [hasten, hasten_training])

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mask2former.model.msdeformattn import MSDeformAttnPixelDecoder, pixel_centres
+from mask2former.model.msdeformattn import MSDeformAttnPixelDecoder
+from mask2former.model.position import pixel_centres
 
 CHANNELS = {4: 6, 8: 10, 16: 12, 32: 20}
 

@@ -10,10 +10,13 @@ from mask2former.build import build_model
 from mask2former.config import parse_config
 from mask2former.masks import resize
 from mask2former.model.mask2former import Mask2Former
+from mask2former.model.mask_pooling import MaskPooling
 from mask2former.model.position import Position, clip_position, picture_position
 from mask2former.model.queries import LearnableQueries
+from mask2former.model.smca import ModulatedAttention
 from mask2former.model.transformer_decoder import (
     Attention,
+    CrossAttention,
     DecoderLayer,
     MaskedTransformerDecoder,
     MaskHead,
@@ -34,6 +37,8 @@ SAMPLED = {"queries": {"spacing": 16.0}, "num_queries": 100}  # the default: nob
 ABLATIONS = {
     "default": {},
     "full attention (4a, 4c)": {"attention": "full"},
+    "SMCA (4c)": {"attention": "smca"},
+    "mask pooling (4c)": {"attention": "mask_pooling"},
     "one scale (4d)": {"levels": [[8]]},
     "naive multi-scale (4d)": {"levels": [[32, 16, 8]]},
     "self-attention first (4b)": {"order": ["self", "cross", "ffn"]},
@@ -64,7 +69,17 @@ def random_features(frames: int = 1, batch: int = 2) -> PixelFeatures:
     return PixelFeatures(maps.pop(4), maps)
 
 
-def build_decoder(position: Position = picture_position) -> MaskedTransformerDecoder:
+CROSS = {
+    "masked": (inside_own_mask, CrossAttention),
+    "smca": (everywhere, ModulatedAttention),
+    "mask_pooling": (inside_own_mask, MaskPooling),
+}
+
+
+def build_decoder(
+    position: Position = picture_position, attention: str = "masked"
+) -> MaskedTransformerDecoder:
+    allowed, cross = CROSS[attention]
     return MaskedTransformerDecoder(
         LearnableQueries(QUERIES, DIM),
         num_classes=CLASSES,
@@ -74,6 +89,8 @@ def build_decoder(position: Position = picture_position) -> MaskedTransformerDec
         heads=4,
         layers=4,
         feedforward=32,
+        attention=allowed,
+        cross=cross,
     ).double()
 
 
@@ -86,7 +103,7 @@ def assert_same(ours: list[Prediction], theirs: list[Prediction]) -> None:
 
 def as_memory(mask_features: Tensor) -> Memory:
     tokens = mask_features.flatten(2).transpose(1, 2)
-    return Memory(tokens, tokens, mask_features.flatten(2))
+    return Memory(tokens, tokens, mask_features.flatten(2), torch.rand(tokens.shape[1], 2))
 
 
 @pytest.mark.parametrize("stride", [32, 16, 8])
@@ -144,7 +161,9 @@ def test_attention_equals_torch_multi_head_attention():
 @torch.no_grad()
 def test_positions_are_added_to_queries_and_keys_but_never_to_values():
     queries, position = torch.randn(2, 5, DIM), torch.randn(2, 5, DIM)
-    memory = Memory(torch.randn(2, 9, DIM), torch.randn(2, 9, DIM), torch.randn(2, DIM, 9))
+    memory = Memory(
+        torch.randn(2, 9, DIM), torch.randn(2, 9, DIM), torch.randn(2, DIM, 9), torch.rand(9, 2)
+    )
     blocks = DecoderLayer(DIM, heads=4, feedforward=8, dropout=0.0, order=["cross", "self", "ffn"])
     placed = queries + position
     for block, read in (
@@ -158,7 +177,7 @@ def test_positions_are_added_to_queries_and_keys_but_never_to_values():
 @torch.no_grad()
 def test_memory_adds_the_level_to_keys_and_values_but_the_place_to_keys_alone():
     decoder, features = build_decoder(), random_features(frames=2)
-    keys, values, _ = decoder.read(features, [16])
+    keys, values, *_ = decoder.read(features, [16])
     level = decoder.level_embed.weight[1]
     tokens = torch.cat([frame.flatten(2) for frame in features.pyramid[16].unbind(1)], -1)
     torch.testing.assert_close(values, tokens.transpose(1, 2) + level)
@@ -187,8 +206,20 @@ def test_decoder_reads_the_levels_in_turn():
 
 
 @torch.no_grad()
-def test_permuting_the_queries_permutes_the_outputs():
-    decoder, features = build_decoder(), random_features()
+def test_tokens_know_their_places_in_every_frame_and_level():
+    places = build_decoder().read(random_features(frames=2), [32, 16]).places
+    assert places.shape == (2 * (2 * 3 + 4 * 6), 2)
+    coarse, fine = places.split([2 * 2 * 3, 2 * 4 * 6])
+    assert torch.equal(coarse[:6], coarse[6:])
+    for index, (x, y) in enumerate(fine[:24].tolist()):
+        assert x == pytest.approx((index % 6 + 0.5) / 6)
+        assert y == pytest.approx((index // 6 + 0.5) / 4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention", CROSS)
+def test_permuting_the_queries_permutes_the_outputs(attention):
+    decoder, features = build_decoder(attention=attention), random_features()
     before = decoder(features)
     order = torch.randperm(QUERIES)
     for embedding in (decoder.queries.content, decoder.queries.position):
@@ -200,9 +231,10 @@ def test_permuting_the_queries_permutes_the_outputs():
 
 
 @torch.no_grad()
-def test_copies_of_a_frame_are_read_as_the_frame():
+@pytest.mark.parametrize("attention", CROSS)
+def test_copies_of_a_frame_are_read_as_the_frame(attention):
     """Without a place in time, T equal frames give the picture's answer in each of them."""
-    decoder, (mask_features, pyramid) = build_decoder(), random_features()
+    decoder, (mask_features, pyramid) = build_decoder(attention=attention), random_features()
     copies = {stride: maps.expand(-1, 3, -1, -1, -1) for stride, maps in pyramid.items()}
     clip = decoder(PixelFeatures(mask_features.expand(-1, 3, -1, -1, -1), copies))
     picture = decoder(PixelFeatures(mask_features, pyramid))
@@ -236,7 +268,16 @@ def assert_learns(model: Mask2Former, *, layers: int, queries: int, unused: tupl
     assert all(g.isfinite().all() for g in gradients.values() if g is not None)
 
 
-@pytest.mark.parametrize("pixel_decoder", [TINY["pixel_decoder"], {"kind": "fpn"}], ids=str)
+PIXEL_DECODERS = [
+    TINY["pixel_decoder"],
+    {"kind": "fpn"},
+    {"kind": "semantic_fpn", "channels": 16},
+    {"kind": "bifpn", "layers": 2},
+    {"kind": "fapn"},
+]
+
+
+@pytest.mark.parametrize("pixel_decoder", PIXEL_DECODERS, ids=str)
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablation_builds_runs_and_learns(name, pixel_decoder):
     assert_learns(

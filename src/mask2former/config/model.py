@@ -67,6 +67,27 @@ class FPN(Settings):
     kind: Literal["fpn"] = "fpn"
 
 
+class SemanticFPN(Settings):
+    """The pyramid of an FPN, all of whose maps are summed at stride 4 (table 4e)."""
+
+    kind: Literal["semantic_fpn"] = "semantic_fpn"
+    channels: Count = 128
+
+
+class BiFPN(Settings):
+    """EfficientDet's: down and up again, with learned weights, `layers` times (table 4e)."""
+
+    kind: Literal["bifpn"] = "bifpn"
+    layers: Depth = 3
+
+
+class FaPN(Settings):
+    """An FPN that aligns what comes from above by deformable convolutions (table 4e)."""
+
+    kind: Literal["fapn"] = "fapn"
+    groups: Count = Field(8, description="of channels, each with displacements of its own")
+
+
 class SampledQueries(Settings):
     """One query for every `spacing` x `spacing` pixels of the network's input, read off there."""
 
@@ -80,7 +101,7 @@ Queries = Annotated[
 
 
 class TransformerDecoder(Settings):
-    """The masked-attention decoder and the ablations of tables 4a, 4b, 4d and X."""
+    """The masked-attention decoder and the ablations of tables 4a-4d and X."""
 
     layers: int = Field(9, ge=0, le=2**8)
     heads: Count = 8
@@ -90,7 +111,7 @@ class TransformerDecoder(Settings):
     queries: Queries = "learnable"
     levels: tuple[tuple[Literal[32, 16, 8], ...], ...] = ((32,), (16,), (8,))
     order: tuple[Literal["cross", "self", "ffn"], ...] = ("cross", "self", "ffn")
-    attention: Literal["masked", "full"] = "masked"
+    attention: Literal["masked", "full", "smca", "mask_pooling"] = "masked"
     position: Literal["2d", "3d", "pixels"] = "2d"
 
     @model_validator(mode="after")
@@ -103,12 +124,25 @@ class TransformerDecoder(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _attention_has_layers(self) -> Self:
+        if self.layers == 0 and self.attention != "masked":
+            raise ValueError(
+                f"attention={self.attention} says nothing in a decoder of 0 layers, which never "
+                "reads the picture; leave it at masked"
+            )
+        return self
+
 
 Backbone = Annotated[
     Annotated[TimmBackbone, Tag("timm")] | Annotated[SwinBackbone, Tag("swin")], kind_of("backbone")
 ]
 PixelDecoder = Annotated[
-    Annotated[MSDeformAttn, Tag("msdeformattn")] | Annotated[FPN, Tag("fpn")],
+    Annotated[MSDeformAttn, Tag("msdeformattn")]
+    | Annotated[FPN, Tag("fpn")]
+    | Annotated[SemanticFPN, Tag("semantic_fpn")]
+    | Annotated[BiFPN, Tag("bifpn")]
+    | Annotated[FaPN, Tag("fapn")],
     kind_of("pixel_decoder"),
 ]
 

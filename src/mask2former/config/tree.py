@@ -12,7 +12,7 @@ from mask2former.config.base import Settings
 from mask2former.config.data import Data
 from mask2former.config.faults import explain
 from mask2former.config.inference import Test
-from mask2former.config.model import Model, MSDeformAttn, SampledQueries
+from mask2former.config.model import FaPN, Model, MSDeformAttn, SampledQueries
 from mask2former.config.recipes import merge, read_overrides, read_recipe
 from mask2former.config.train import Loss, Train
 from mask2former.faults import shorten
@@ -51,6 +51,11 @@ class Config(Settings):
                 raise ValueError(
                     f"model.dim={self.model.dim} cannot be divided among {heads} heads"
                 )
+        if isinstance(pixels, FaPN) and self.model.dim % pixels.groups:
+            raise ValueError(
+                f"model.dim={self.model.dim} cannot be divided into the {pixels.groups} groups of "
+                "model.pixel_decoder"
+            )
         if not 0 < len(self.model.mean) == len(self.model.std):
             raise ValueError("model.mean and model.std need one number for each colour")
         return self

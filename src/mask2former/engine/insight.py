@@ -12,7 +12,12 @@ from torch import Tensor
 from mask2former.data.transforms import shorten
 from mask2former.engine.predict import Predictor
 from mask2former.masks import resize
-from mask2former.model.transformer_decoder import Attention, MaskedTransformerDecoder
+from mask2former.model.mask_pooling import MaskPool
+from mask2former.model.transformer_decoder import (
+    Attention,
+    MaskedTransformerDecoder,
+    of_heads,
+)
 from mask2former.structures import Prediction
 
 
@@ -92,12 +97,14 @@ def watch(
     """Of every layer's cross-attention the weights (Q, S) and what was allowed (Q, S)."""
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def note(module: Attention, inputs: tuple[Any, ...]) -> None:
+    def note(module: Attention | MaskPool, inputs: tuple[Any, ...]) -> None:
         query, key, _, allowed = inputs
         open_to = torch.ones(len(chosen), key.shape[1], dtype=torch.bool, device=key.device)
         if allowed is not None:
-            open_to = allowed[0, chosen]
-        weights = module.weigh(query[:, chosen], key, None if allowed is None else open_to[None])
+            allowed = of_heads(allowed)[:, :, chosen]
+            if allowed.dtype == torch.bool:  # logits close nothing
+                open_to = allowed[0, 0]
+        weights = module.weigh(query[:, chosen], key, allowed)
         seen.append((weights[0].mean(0), open_to))
 
     blocks = [layer.get_submodule("cross.attention") for layer in decoder.layers]

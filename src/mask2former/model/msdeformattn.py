@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mask2former.model.deformable_attention import DeformableAttention, Shapes
 from mask2former.model.onednn import feed_forward
-from mask2former.model.position import Position, picture_position
+from mask2former.model.position import Position, picture_position, pixel_centres
 
 
 class EncoderLayer(nn.Module):
@@ -133,12 +133,3 @@ class MSDeformAttnPixelDecoder(nn.Module):
             stride: level.unflatten(1, shape).permute(0, 3, 1, 2)
             for stride, level, shape in zip(self.strides, levels, shapes, strict=True)
         }
-
-
-def pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
-    """The centres of a map's pixels, row by row: (H * W, 2), x, y in 0..1."""
-    y = (torch.arange(height, device=device) + 0.5) / height
-    x = (torch.arange(width, device=device) + 0.5) / width
-    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1).flatten(
-        0, 1
-    )

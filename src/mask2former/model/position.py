@@ -80,6 +80,15 @@ def centres(count: int, stride: int, device: torch.device) -> Tensor:
     return (torch.arange(count, dtype=torch.float32, device=device) + 0.5) * stride
 
 
+def pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
+    """The centres of a map's pixels, row by row: (H * W, 2), x, y in 0..1."""
+    y = (torch.arange(height, device=device) + 0.5) / height
+    x = (torch.arange(width, device=device) + 0.5) / width
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1).flatten(
+        0, 1
+    )
+
+
 def _waves_of_pixels(count: int, stride: int, dim: int, device: torch.device) -> Tensor:
     """Sines and cosines of `dim` / 2 wave lengths over a row of cells, (dim, count)."""
     steps = torch.linspace(0, 1, dim // 2, device=device)

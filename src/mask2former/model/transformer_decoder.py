@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mask2former.masks import resize
 from mask2former.model.onednn import multiply_add
-from mask2former.model.position import Position
+from mask2former.model.position import Position, pixel_centres
 from mask2former.structures import PixelFeatures, Prediction
 
 
@@ -22,6 +22,7 @@ class Memory(NamedTuple):
     keys: Tensor  # (B, S, C)
     values: Tensor  # (B, S, C)
     mask_features: Tensor  # (B, C, S): resized to the tokens' grid, so masks come out there
+    places: Tensor  # (S, 2): the tokens' centres, x, y in 0..1 of their frame
 
 
 AttentionMask = Callable[[Tensor, Memory], Tensor | None]
@@ -57,9 +58,13 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
-        """query (B, Q, C), key and value (B, S, C), allowed (B, Q, S) bool or None -> (B, Q, C)."""
+        """query (B, Q, C), key and value (B, S, C) -> (B, Q, C).
+
+        `allowed` says where a query may read: (B, Q, S) for all heads alike or (B, heads, Q, S),
+        in bool, or in logits that are added to the attention's; None: everywhere.
+        """
         q, k, v = self.project(query, key, value)
-        mask = None if allowed is None else allowed.unsqueeze(1)
+        mask = None if allowed is None else of_heads(allowed)
         dropout = self.dropout if self.training else 0.0
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return self.out_proj(read.transpose(1, 2).flatten(2))
@@ -80,8 +85,20 @@ class Attention(nn.Module):
         q, k = self.project(query, key)
         logits = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
         if allowed is not None:
-            logits = logits.masked_fill(~allowed.unsqueeze(1), -torch.inf)
+            logits = logits + as_logits(of_heads(allowed))
         return logits.softmax(-1)
+
+
+def of_heads(allowed: Tensor) -> Tensor:
+    """Where a query may read, (B, Q, S) or (B, heads, Q, S), as (B, 1 or heads, Q, S)."""
+    return allowed if allowed.ndim == 4 else allowed.unsqueeze(1)
+
+
+def as_logits(allowed: Tensor) -> Tensor:
+    """What is added to the attention's logits: 0 where a query may read, else minus infinity."""
+    if allowed.dtype != torch.bool:
+        return allowed
+    return torch.zeros_like(allowed, dtype=torch.float32).masked_fill(~allowed, -torch.inf)
 
 
 class AttentionBlock(nn.Module):
@@ -89,7 +106,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.attention = Attention(dim, heads, dropout)
+        self.attention: nn.Module = Attention(dim, heads, dropout)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(dim)
 
@@ -136,14 +153,25 @@ class FeedForward(nn.Module):
         return self.norm(queries + self.dropout(self.linear2(hidden)))
 
 
+CrossBlock = Callable[[int, int, float], nn.Module]
+"""(dim, heads, dropout) -> how queries read the picture: a block that is called as they all are."""
+
+
 class DecoderLayer(nn.Module):
     """The three blocks of a layer, in the order given (paper: cross, self, ffn; table 4b)."""
 
     def __init__(
-        self, dim: int, *, heads: int, feedforward: int, dropout: float, order: Sequence[str]
+        self,
+        dim: int,
+        *,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        order: Sequence[str],
+        cross: CrossBlock = CrossAttention,
     ) -> None:
         blocks: dict[str, nn.Module] = {
-            "cross": CrossAttention(dim, heads, dropout),
+            "cross": cross(dim, heads, dropout),
             "self": SelfAttention(dim, heads, dropout),
             "ffn": FeedForward(dim, feedforward, dropout),
         }
@@ -181,7 +209,8 @@ class MaskedTransformerDecoder(nn.Module):
     """Queries become (class, mask) pairs by reading the pyramid inside their own masks.
 
     `levels` are the strides that successive layers read, in turn; several strides in one entry are
-    read together (table 4d). `attention` decides where a query may look (tables 4a, 4c).
+    read together (table 4d). `attention` decides where a query may look, `cross` is the block that
+    looks (tables 4a, 4c).
     """
 
     def __init__(
@@ -199,6 +228,7 @@ class MaskedTransformerDecoder(nn.Module):
         levels: Sequence[Sequence[int]] = ((32,), (16,), (8,)),
         order: Sequence[str] = ("cross", "self", "ffn"),
         attention: AttentionMask = inside_own_mask,
+        cross: CrossBlock = CrossAttention,
     ) -> None:
         super().__init__()
         self.queries = queries
@@ -209,7 +239,14 @@ class MaskedTransformerDecoder(nn.Module):
         self.level_index = {stride: index for index, stride in enumerate(dict.fromkeys(strides))}
         self.level_embed = nn.Embedding(len(self.level_index), dim)
         self.layers = nn.ModuleList(
-            DecoderLayer(dim, heads=heads, feedforward=feedforward, dropout=dropout, order=order)
+            DecoderLayer(
+                dim,
+                heads=heads,
+                feedforward=feedforward,
+                dropout=dropout,
+                order=order,
+                cross=cross,
+            )
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(dim)
@@ -247,11 +284,14 @@ class MaskedTransformerDecoder(nn.Module):
             values = as_tokens(maps) + level
             keys = values + as_tokens(position.unsqueeze(0))
             masks = resize(features.mask_features, (height, width)).transpose(1, 2).flatten(2)
-            memories.append(Memory(keys, values, masks))
+            places = pixel_centres(height, width, maps.device).repeat(frames, 1)
+            memories.append(Memory(keys, values, masks, places))
         if len(memories) == 1:
             return memories[0]
-        keys, values, masks = zip(*memories, strict=True)
-        return Memory(torch.cat(keys, 1), torch.cat(values, 1), torch.cat(masks, 2))
+        keys, values, masks, places = zip(*memories, strict=True)
+        return Memory(
+            torch.cat(keys, 1), torch.cat(values, 1), torch.cat(masks, 2), torch.cat(places)
+        )
 
 
 def as_tokens(maps: Tensor) -> Tensor:

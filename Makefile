@@ -1,5 +1,5 @@
 # Every target does its own set-up on a machine that has only Python (with venv) and make.
-#   make demo    predict on the bundled pictures         make test    run the tests
+#   make demo    predict with the bundled models         make test    run the tests
 #   make lint    format, lint, layers, types             make oldest  try the oldest versions allowed
 #   make bench   measure speed and memory against others; takes an hour
 #   make clean   remove what these made
@@ -21,7 +21,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 .DEFAULT_GOAL := demo
 
 demo: $(RUNTIME)
-	$(BIN)/mask2former predict src/mask2former/demo --model nuclei --output demo
+	$(BIN)/mask2former predict src/mask2former/demo/cells --model nuclei --output demo/cells
+	$(BIN)/mask2former predict src/mask2former/demo/street --model street --output demo/street
 
 test: $(DEVELOPMENT)
 	$(PYTEST) -m "not slow"
@@ -40,7 +41,7 @@ lint: $(DEVELOPMENT)
 # are no errors here.
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/mask2former doctor
-	$(OLDEST)/bin/mask2former predict src/mask2former/demo --model nuclei --output demo/oldest
+	$(OLDEST)/bin/mask2former predict src/mask2former/demo/cells --model nuclei --output demo/oldest
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -m "not slow" --disable-warnings \
 		-o filterwarnings=default tests/test_imports.py tests/test_cli.py tests/loss \
 		tests/engine/test_train.py tests/engine/test_predict.py \

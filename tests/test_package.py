@@ -109,7 +109,7 @@ def test_installed_command_segments_outside_the_checkout(python: Path, tmp_path:
     command = python.parent / "mask2former"
     assert run(command, "--version", cwd=tmp_path) == f"mask2former {mask2former.__version__}\n"
     assert "coco/panoptic/r50" in run(command, "recipes", cwd=tmp_path)
-    demo = Path(where.strip()).parent / "demo"
+    demo = Path(where.strip()).parent / "demo" / "cells"
     picture = min(demo.glob("*.png"))
     said = run(command, "predict", picture, "--model", "nuclei", "--output", "out", cwd=tmp_path)
     assert "1 pictures in" in said

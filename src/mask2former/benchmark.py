@@ -184,7 +184,7 @@ def having_seen(predictor: Predictor, picture: np.ndarray) -> Predictor:
 
 def sample_picture(size: Size) -> np.ndarray:
     """A bundled picture as uint8 (H, W, 3), resized: a model finds something there, or nothing."""
-    file = resources.files("mask2former") / "demo" / "fluorescence_696x520.png"
+    file = resources.files("mask2former") / "demo" / "cells" / "fluorescence_696x520.png"
     with file.open("rb") as opened, Image.open(opened) as picture:
         return np.array(picture.convert("RGB").resize(size[::-1]))
 

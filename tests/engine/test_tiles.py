@@ -196,7 +196,7 @@ def test_folder_run_has_one_large_picture_in_memory_at_a_time(
 
 
 def test_command_joins_tiles(tmp_path: Path) -> None:
-    picture = Path(mask2former.__file__).parent / "demo" / "fluorescence_256x256.png"
+    picture = Path(mask2former.__file__).parent / "demo" / "cells" / "fluorescence_256x256.png"
     output = tmp_path / "out"
     call = ["predict", str(picture), "--model", "nuclei", "--tile", "200", "--output", str(output)]
     result = CliRunner().invoke(

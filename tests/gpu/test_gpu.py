@@ -26,7 +26,7 @@ from mask2former.structures import Batch, Match
 
 pytestmark = pytest.mark.gpu
 Tiny = Callable[..., Config]
-DEMO = Path(str(files("mask2former"))) / "demo"
+DEMO = Path(str(files("mask2former"))) / "demo" / "cells"
 
 
 @contextmanager

@@ -79,6 +79,7 @@ def test_cells_get_sampled_queries_small_crops_and_more_pixels() -> None:
     config = found.config
     assert config.model.transformer_decoder.queries.spacing == 16  # pyrefly: ignore
     assert config.model.placed_masks
+    assert config.test.suppress == 0.7
     assert config.model.transformer_decoder.position == "pixels"
     assert config.data.augmentation.kind == "crop"
     assert training_size(config.data.augmentation.model_dump()) == (192, 192)

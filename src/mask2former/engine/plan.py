@@ -195,6 +195,7 @@ def choose_queries(choices: Choices, data: Statistics, start: ModelCard | None) 
         choices.choose(f"{decoder}.levels", [[8]])
         choices.choose(f"{decoder}.position", "pixels")
         choices.choose("loss.num_points", 1024)
+        choices.choose("test.suppress", 0.7, "two queries may find one object")
     elif not isinstance(choices[f"{decoder}.queries"], dict):
         own = choices[f"{decoder}.num_queries"]
         number = max(own, min(math.ceil(wanted / 50) * 50, 1000))

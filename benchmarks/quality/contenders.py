@@ -24,6 +24,7 @@ from mask2former.build import build_criterion, build_model
 from mask2former.card import ModelCard
 from mask2former.categories import Categories, Task
 from mask2former.config import Config
+from mask2former.data.transforms import shorten
 from mask2former.engine.learner import Learner
 from mask2former.engine.predict import Predictor, resize
 from mask2former.engine.processes import Team
@@ -121,7 +122,7 @@ class Usual:
         self.network.eval()
         return Answering(self)
 
-    def answer(self, image: np.ndarray, predictor: Predictor) -> Result:
+    def answer(self, image: np.ndarray) -> Result:
         """The result for a picture (H, W, 3)."""
         raise NotImplementedError
 
@@ -138,7 +139,7 @@ class Answering(Predictor):
 
     @torch.inference_mode()
     def segment(self, image: np.ndarray, task: Task, threshold: float | None = None) -> Result:
-        return self.contender.answer(image, self)
+        return self.contender.answer(image)
 
 
 class Transformers(Usual):
@@ -224,9 +225,7 @@ class Dense(Usual):
         logits = self.network(self.normalise(batch.images[:, 0]))
         return F.cross_entropy(logits, truth, ignore_index=VOID) + self.dice(logits, truth)
 
-    def answer(self, image: np.ndarray, predictor: Predictor) -> Result:
-        from mask2former.data.transforms import shorten
-
+    def answer(self, image: np.ndarray) -> Result:
         test, original = self.card.config.test, (image.shape[0], image.shape[1])
         size = shorten(original, test.short_edge, test.max_size)
         height, width = (-(-side // 32) * 32 for side in size)
@@ -266,7 +265,7 @@ class MaskRcnn(Usual):
         images = [image.float() / 255 for image in batch.images[:, 0]]
         return torch.stack(list(self.network(images, targets).values())).sum()
 
-    def answer(self, image: np.ndarray, predictor: Predictor) -> Result:
+    def answer(self, image: np.ndarray) -> Result:
         self.network.transform.min_size = (self.card.config.test.short_edge,)
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1) / 255
         found = self.network([pixels])[0]

@@ -55,7 +55,7 @@ def main() -> None:
     budget, began, step, loss = 60 * asked.minutes, time.process_time(), 0, math.nan
     while (spent := time.process_time() - began) < budget:
         part = spent / budget
-        rate = min(part / WARM, 1.0, 1.0) * (1 + math.cos(math.pi * part)) / 2
+        rate = min(part / WARM, 1.0) * (1 + math.cos(math.pi * part)) / 2
         loss = contender.learn(next(batches), step, max(rate, 1e-3))
         step += 1
         if step % 20 == 0:

@@ -79,6 +79,18 @@ def test_average_begins_where_a_run_without_one_has_come(tiny: Tiny, tmp_path: P
     assert state.load(tmp_path)[1]["average"] is not None
 
 
+def test_pilots_teach_and_leave_no_trace_in_the_model(tiny: Tiny, tmp_path: Path) -> None:
+    pilots = ("train.pilots=0.2", "train.accumulation=2")
+    for name, settings in (("plain", ()), ("whole", pilots)):
+        train(tiny("train.steps=4", *settings), tmp_path / name, device=CPU, say=silent)
+    plain, whole = (read_losses(tmp_path / name) for name in ("plain", "whole"))
+    assert whole[1] > 1.3 * plain[1], "the pilots' terms are part of the loss"
+    assert weights(tmp_path / "whole").keys() == weights(tmp_path / "plain").keys()
+    train(tiny("train.steps=4", *pilots), tmp_path / "parts", device=CPU, say=stop_at(2))
+    train(tiny("train.steps=4", *pilots), tmp_path / "parts", device=CPU, say=silent, resume=True)
+    assert read_losses(tmp_path / "parts")[4] == pytest.approx(whole[4], abs=1e-5)
+
+
 def stop_at(step: int) -> Callable[[str], None]:
     """End the run, as a polite kill does, at the line of a step; the run saves before."""
 

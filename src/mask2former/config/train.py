@@ -60,6 +60,11 @@ class Train(Settings):
     gradient_checkpointing: bool = Field(
         default=False, description="compute blocks again in the backward pass: less memory, slower"
     )
+    pilots: Share | None = Field(
+        None,
+        description="also teach queries that are shown the true masks, with this part of them "
+        "wrong, as 0.2 (MP-Former); prediction stays as it is",
+    )
     freeze: tuple[str, ...] = Field(
         (), description="what keeps its weights, by dotted names: backbone, pixel_decoder.layers.0"
     )

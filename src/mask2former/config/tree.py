@@ -38,6 +38,13 @@ class Config(Settings):
                 "model.placed_masks needs queries that stand somewhere; "
                 "set model.transformer_decoder.queries={spacing: 16}"
             )
+        if self.train.pilots is not None and isinstance(decoder.queries, SampledQueries):
+            raise ValueError(
+                "train.pilots are for queries that stand nowhere; sampled ones begin as the "
+                "objects under them anyway, so leave it out"
+            )
+        if self.train.pilots is not None and self.train.sharded:
+            raise ValueError("train.pilots cannot go with train.sharded; choose one of them")
         if decoder.layers == 0 and not self.loss.supervise_queries:
             raise ValueError("a decoder of 0 layers with loss.supervise_queries=false has no loss")
         if self.train.batch_size % self.train.accumulation:

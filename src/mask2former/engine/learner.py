@@ -24,9 +24,10 @@ from mask2former.engine.blocks import checkpoint_gradients, find_blocks
 from mask2former.engine.optimizer import Pace, build_optimizer, learning_rate_factor
 from mask2former.engine.processes import Team, spread, whole, without_exchange
 from mask2former.engine.start import freeze
-from mask2former.loss.criterion import Criterion, Normalisers
+from mask2former.loss.criterion import Criterion, Normalisers, make_generators
 from mask2former.model.hasten import hasten_training
 from mask2former.model.mask2former import Mask2Former
+from mask2former.model.pilots import Piloted
 from mask2former.structures import Batch
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -53,7 +54,8 @@ class Learner:
         self.frozen = freeze(network, train.freeze)
         if train.gradient_checkpointing:
             checkpoint_gradients(find_blocks(network))
-        self.model = spread(network, accelerator.device, team, sharded=train.sharded)
+        taught = network if train.pilots is None else Piloted(network, train.pilots)
+        self.model = spread(taught, accelerator.device, team, sharded=train.sharded)
         self.network = network
         self.optimizer = accelerator.prepare(build_optimizer(network, train))
         groups = self.optimizer.param_groups
@@ -115,11 +117,20 @@ class Learner:
 
     def losses(self, batch: Batch, part: slice, seeds: Sequence[int]) -> dict[str, Tensor]:
         """The loss terms of a micro-batch, each divided by what the whole batch counts."""
+        images, targets = batch.images[part].float(), batch.targets[part]
+        pilots = None
         with self.accelerator.autocast():
-            predictions = self.model(batch.images[part].float())
+            if self.train.pilots is None:
+                predictions = self.model(images)
+            else:
+                generators = make_generators(seeds, len(targets), images.device)
+                predictions, pilots = self.model(images, targets, generators)
         if self.normalisers is None:  # once a step: all its pictures have one size
             self.normalisers = self.count(batch, predictions[0].class_logits.shape[1])
-        return self.criterion(predictions, batch.targets[part], self.normalisers, seeds)
+        terms = self.criterion(predictions, targets, self.normalisers, seeds)
+        if pilots is not None:
+            terms |= self.criterion.pilot_terms(pilots, targets, self.normalisers, seeds)
+        return terms
 
     def count(self, batch: Batch, queries: int) -> Normalisers:
         """The divisors of the whole batch, over processes; gradients are averaged over these."""

@@ -81,6 +81,38 @@ class Criterion:
             terms[f"loss_dice{name}"] = self.dice_weight * dice_[layer] / masks
         return terms
 
+    def pilot_terms(
+        self,
+        pilots: Sequence[Sequence[Prediction]],
+        targets: Sequence[Targets],
+        normalisers: Normalisers,
+        seeds: Sequence[int] | None = None,
+    ) -> dict[str, Tensor]:
+        """The same terms for pilots (`model.pilots`), of which i is of object i; layers summed.
+
+        The class loss is divided by the number of objects, as there are no others.
+        """
+        device = targets[0].labels.device
+        totals = torch.zeros(3, device=device)
+        generators = make_generators(seeds, len(targets), device)
+        with torch.autocast(device.type, enabled=False):
+            for predictions, target, generator in zip(pilots, targets, generators, strict=True):
+                if not predictions:
+                    continue
+                count = target.labels.shape[0]
+                own = torch.arange(count, device=device)
+                layers = torch.arange(len(predictions), device=device).repeat_interleave(count)
+                pairs = [Pairs(layers, *[own.repeat(len(predictions))] * 2)]
+                ce = self.class_terms(predictions, [target], pairs)
+                masks = self.mask_terms(predictions, [target], pairs, [generator])
+                totals = totals + torch.stack([ce.sum(), *(term.sum() for term in masks)])
+        ce, mask, dice_ = totals / at_least(normalisers.masks, 1.0)
+        return {
+            "loss_ce_pilots": self.class_weight * ce,
+            "loss_mask_pilots": self.mask_weight * mask,
+            "loss_dice_pilots": self.dice_weight * dice_,
+        }
+
     def to(self, device: torch.device) -> Criterion:
         """The same with its weights on a device."""
         weights = self.object_weights

@@ -37,12 +37,15 @@ class Mask2Former(nn.Module):
 
         The last prediction is the result; the earlier ones are supervised in training.
         """
+        return self.transformer_decoder(self.look(images))
+
+    def look(self, images: Tensor) -> PixelFeatures:
+        """What backbone and pixel decoder say of every pixel of `images`, as of `forward`."""
         clips = images if images.ndim == 5 else images.unsqueeze(1)
         frames = (clips.flatten(0, 1) - self.mean) / self.std
         mask_features, pyramid = self.pixel_decoder(self.backbone(frames))
         batch = clips.shape[:2]
-        features = PixelFeatures(
+        return PixelFeatures(
             mask_features.unflatten(0, batch),
             {stride: maps.unflatten(0, batch) for stride, maps in pyramid.items()},
         )
-        return self.transformer_decoder(features)

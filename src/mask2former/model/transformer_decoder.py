@@ -255,7 +255,7 @@ class MaskedTransformerDecoder(nn.Module):
 
     def forward(self, features: PixelFeatures) -> list[Prediction]:
         """One prediction from the queries as they are, and one after each layer."""
-        memories = [self.read(features, strides) for strides in self.levels]
+        memories = self.read_levels(features)
         queries, position, points = self.queries(features)
         predictions = [self.predict(queries, points, features)]
         for index, layer in enumerate(self.layers):
@@ -272,6 +272,10 @@ class MaskedTransformerDecoder(nn.Module):
         normed = self.norm(queries)
         embeddings = self.mask_head(normed, points)
         return Prediction(self.class_head(normed), embeddings, features.mask_features)
+
+    def read_levels(self, features: PixelFeatures) -> list[Memory]:
+        """What successive layers read, in turn."""
+        return [self.read(features, strides) for strides in self.levels]
 
     def read(self, features: PixelFeatures, strides: Sequence[int]) -> Memory:
         """Lay the pixels of some strides out as tokens, frame after frame."""

@@ -15,6 +15,7 @@ from torchvision.ops import StochasticDepth
 
 from mask2former.model.channels import fit_channels
 from mask2former.model.onednn import feed_forward, gelu
+from mask2former.tracing import is_exporting
 
 PATCH = 4
 BLOCKED = -100.0  # the published models were trained with this, not with minus infinity
@@ -185,7 +186,9 @@ class WindowAttention(nn.Module):
 def pad_to_multiple(x: Tensor, size: int) -> Tensor:
     """Add zeros to (N, H, W, C) at the bottom and right until `size` divides H and W."""
     bottom, right = -x.shape[1] % size, -x.shape[2] % size
-    return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+    if not is_exporting() and bottom == right == 0:
+        return x
+    return F.pad(x, (0, 0, 0, right, 0, bottom))
 
 
 def to_windows(x: Tensor, size: int) -> Tensor:

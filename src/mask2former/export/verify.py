@@ -1,0 +1,117 @@
+"""The proof of an export: the file's own runtime beside PyTorch, on pictures, at several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mask2former.export.graph import TRACED, Graph
+from mask2former.export.plan import Plan
+from mask2former.runtime import Run
+from mask2former.structures import Prediction
+
+OTHER_SIZES = ((192, 224), (320, 256))
+BATCHES = (1, 3)
+LIMITS = {"fp32": (1e-3, 1e-3), "fp16": (5e-2, 2e-2)}
+"""By precision: the largest difference of a number (of those above 1: relative), and the largest
+share of pixels that may differ."""
+
+
+class Check(NamedTuple):
+    """One comparison."""
+
+    size: tuple[int, int]
+    batch: int
+    difference: float
+    pixels: float
+
+    def __str__(self) -> str:
+        """A line for a person."""
+        height, width = self.size
+        return (
+            f"{height}x{width}, batch {self.batch}: largest difference {self.difference:.1e}, "
+            f"{100 * self.pixels:.3f} % of pixels differ"
+        )
+
+
+def verify(run: Run, graph: Graph, plan: Plan) -> Iterator[Check]:
+    """Compare at every size and batch. Raises ValueError at the first that is too far off."""
+    difference, pixels = LIMITS[plan.precision]
+    sizes = (TRACED, *OTHER_SIZES) if plan.size is None else (plan.size,)
+    for size in sizes:
+        for batch in BATCHES:
+            check = compare(run, graph, plan, size, batch)
+            yield check
+            if not (check.difference <= difference and check.pixels <= pixels):
+                raise ValueError(
+                    f"the exported file is wrong ({check}; at most {difference:g} and "
+                    f"{100 * pixels:g} % may), and was deleted; try the other format, or a fixed "
+                    "--size"
+                )
+
+
+def compare(run: Run, graph: Graph, plan: Plan, size: tuple[int, int], batch: int) -> Check:
+    """Both on the same pictures."""
+    images = pictures(graph.network.mean.shape[0], plan.frames, size, batch)
+    with torch.inference_mode():
+        expected = graph(images)
+    pieces = images.split(1 if plan.size is not None else batch)
+    try:
+        found = [run(piece.contiguous().numpy()) for piece in pieces]
+    except Exception as error:  # a runtime's own, of any kind
+        height, width = size
+        raise ValueError(
+            f"the exported file does not run at {height}x{width}, batch {batch} "
+            f"({str(error).strip().splitlines()[-1]}), and was deleted; try the other format, or a "
+            "fixed --size"
+        ) from error
+    outputs = [torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True)]
+    rule = compare_predictions if plan.outputs == "network" else compare_results
+    return Check(size, batch, *rule(outputs, expected))
+
+
+def compare_predictions(found: Sequence[Tensor], expected: Sequence[Tensor]) -> tuple[float, float]:
+    """The largest difference of class and mask logits, and the share of mask pixels that flip."""
+    ours, theirs = Prediction(*found), Prediction(*expected)
+    mine, wanted = ours.mask_logits(), theirs.mask_logits()
+    differences = (far(ours.class_logits, theirs.class_logits), far(mine, wanted))
+    return max(differences), share((mine > 0) != (wanted > 0))
+
+
+def compare_results(found: Sequence[Tensor], expected: Sequence[Tensor]) -> tuple[float, float]:
+    """The largest difference of scores, and the share of pixels of maps and masks that differ."""
+    pairs = list(zip(found, expected, strict=True))
+    scores = [far(ours, theirs) for ours, theirs in pairs if theirs.is_floating_point()]
+    maps = [share(ours != theirs) for ours, theirs in pairs if theirs.ndim >= 3]
+    return max(scores, default=0.0), max(maps)
+
+
+def far(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference; of values above 1 relative to them. Infinite for NaNs."""
+    differences = (ours - theirs).abs() / theirs.abs().clamp(min=1)
+    return differences.nan_to_num(torch.inf).max().item()
+
+
+def share(differ: Tensor) -> float:
+    """How much of it differs, 0..1."""
+    return differ.float().mean().item()
+
+
+def pictures(channels: int, frames: int | None, size: tuple[int, int], batch: int) -> Tensor:
+    """Bundled pictures of cells: (B, 3, H, W), or (B, T, 3, H, W), each frame another part."""
+    folder = resources.files("mask2former") / "demo"
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith((".png", ".jpg")))
+    found = []
+    for index in range(batch * (frames or 1)):
+        with (folder / files[index % len(files)]).open("rb") as opened, Image.open(opened) as image:
+            turned = image.convert("RGB").rotate(5 * (index // len(files)))
+            found.append(np.asarray(turned.resize(size[::-1]), np.float32))
+    images = torch.from_numpy(np.stack(found)).movedim(-1, 1)
+    images = images[:, [channel % 3 for channel in range(channels)]]
+    return images if frames is None else images.unflatten(0, (batch, frames))

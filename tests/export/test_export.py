@@ -1,5 +1,6 @@
 """Exported files say what PyTorch says, at every size and batch; wrong ones do not stay."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,7 @@ import mask2former
 from mask2former.data import Shapes
 from mask2former.engine.evaluate import evaluate
 from mask2former.engine.predict import Predictor
-from mask2former.export import verify
-from mask2former.export.export import export
+from mask2former.export import export as exporting
 from mask2former.export.plan import make_plan
 
 
@@ -46,15 +46,36 @@ def test_exported_file_predicts_and_evaluates_as_its_model(exported, build):
     assert reports[0].summary == pytest.approx(reports[1].summary, abs=1e-3, nan_ok=True)
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_wrong_file_is_deleted(form, tmp_path, monkeypatch, build):
+def test_wrong_file_is_deleted(exported, tmp_path, monkeypatch, build):
     network, card = build()
-    path = tmp_path / "model.onnx" if form == "onnx" else tmp_path / "model"
-    real = verify.pictures
-    monkeypatch.setattr(verify, "pictures", lambda *a: real(*a))
-    monkeypatch.setattr(verify, "compare_predictions", lambda found, expected: (0.5, 0.01))
-    with pytest.raises(ValueError, match=r"is wrong \(64x96, batch 1: largest difference 5.0e-01"):
-        export(network, card, make_plan(card, form, size=(64, 96)), path)
+    torch.nn.init.normal_(network.transformer_decoder.class_head.weight)  # not what is in the file
+    path = tmp_path / exported.name
+
+    def copy(*_: object) -> None:
+        (shutil.copytree if exported.is_dir() else shutil.copy)(exported, path)
+
+    monkeypatch.setattr(exporting, "trace", lambda *_: None)
+    monkeypatch.setattr(exporting, "to_openvino", lambda *_: None)
+    monkeypatch.setattr(exporting, "save_openvino", copy)
+    monkeypatch.setattr(exporting, "save_onnx", copy)
+    form = "onnx" if path.suffix else "openvino"
+    with pytest.raises(ValueError, match=r"is wrong \(256x320, batch 1: largest .* was deleted"):
+        exporting.export(network, card, make_plan(card, form), path)
+    assert not path.exists()
+
+
+def test_file_that_does_not_run_is_deleted(onnx, tmp_path, monkeypatch, build):
+    network, card = build()
+    path = tmp_path / "model.onnx"
+
+    def fail(images: np.ndarray) -> list[np.ndarray]:
+        raise RuntimeError("no such size")
+
+    monkeypatch.setattr(exporting, "trace", lambda *_: None)
+    monkeypatch.setattr(exporting, "save_onnx", lambda *_: shutil.copy(onnx, path))
+    monkeypatch.setattr(exporting, "open_exported", lambda path: (fail, None))
+    with pytest.raises(ValueError, match=r"does not run at 256x320, batch 1 \(no such size\)"):
+        exporting.export(network, card, make_plan(card, "onnx"), path)
     assert not path.exists()
 
 

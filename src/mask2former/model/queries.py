@@ -90,5 +90,5 @@ def lattice(rows: int, columns: int, device: torch.device) -> Tensor:
     """Points (rows * columns, 2), x, y in 0..1; every other row is shifted by half a step."""
     y = (torch.arange(rows, device=device) + 0.5) / rows
     x = (torch.arange(columns, device=device) + 0.25) / columns
-    shift = (torch.arange(rows, device=device) % 2)[:, None] * (0.5 / columns)
+    shift = (torch.arange(rows, device=device) % 2)[:, None] * 0.5 / columns
     return torch.stack([x + shift, y[:, None].expand(rows, columns)], dim=-1).flatten(0, 1)

@@ -28,7 +28,7 @@ pixels = np.full((height, width, 3), about["card"]["config"]["model"]["mean"], n
 pixels[: small.height, : small.width] = small
 
 outputs = compiled(pixels.transpose(2, 0, 1)[None])
-found = {output.any_name: outputs[output][0] for output in compiled.outputs}
+found = {name: outputs[port][0] for port in compiled.outputs for name in port.names}
 colours = np.random.default_rng(0).integers(64, 256, (1000, 3), np.uint8)
 drawn = pixels.astype(np.uint8)
 if "masks" in found:  # instances, best first

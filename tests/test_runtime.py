@@ -18,9 +18,8 @@ from mask2former.zoo import find_model
 
 @pytest.fixture
 def passport() -> Passport:
-    return Passport(
-        ModelCard(Config(), Shapes(1).categories, "a test"), "network", "fp32", (64, 96), None
-    )
+    card = ModelCard(Config(), Shapes(1).categories, "a test")
+    return Passport(card, "network", "fp32", (64, 96), None, "0.1.0")
 
 
 @pytest.fixture(params=["onnx", "openvino"])

@@ -7,7 +7,7 @@ what a runtime has to do is to gather and to add, which each does well, and no `
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -19,32 +19,84 @@ RING = 2
 """Zeros around a level: places are held inside the first, and corners reach the second."""
 
 
-class Level(NamedTuple):
-    """What the samples of one level read."""
-
-    table: Tensor  # (rows, C)
-    rows: Tensor  # (N * Q * heads, corners of all points)
-    weights: Tensor  # of the same shape
-
-
 def sample_with_bags(
     value: Tensor, shapes: Shapes, reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> Tensor:
     """By `embedding_bag`: the quickest, where a runtime has that (OpenVINO, at a fixed size)."""
-    levels = list(_levels(value, shapes, reference, offsets, logits))
-    bags = (
-        F.embedding_bag(x.rows, x.table, mode="sum", per_sample_weights=x.weights) for x in levels
+    batch, _, heads, channels = value.shape
+    table = torch.cat([level.flatten(1, 2) for level in _ringed(value, shapes)], 1)
+    sides = offsets.new_tensor(shapes).unsqueeze(1)  # (levels, 1, 2)
+    rows = [(height + 2 * RING) * (width + 2 * RING) for height, width in shapes]
+    first = offsets.new_tensor([0, *accumulate(rows[:-1])]).unsqueeze(1)
+    weights = logits.flatten(3).softmax(-1).view(logits.shape)
+    x, y = offsets.unbind(-1)  # (N, Q, heads, levels, points)
+    height, width = sides.unbind(-1)
+    x, y = (
+        torch.minimum(
+            (reference[:, axis, None, None, None] * side - 0.5 + places).clamp(min=-1), side
+        )
+        for axis, side, places in ((0, width, x), (1, height, y))
     )
-    return sum(bags, value.new_zeros(())).view(*offsets.shape[:2], -1)
+    total = value.new_zeros(())
+    for rows, shares in _corners(x + RING, y + RING, width + 2 * RING, first):
+        total = total + F.embedding_bag(
+            _numbers(rows, table, heads).flatten(3).flatten(0, 2),
+            table.reshape(-1, channels),
+            mode="sum",
+            per_sample_weights=(shares * weights).flatten(3).flatten(0, 2),
+        )
+    return total.view(batch, -1, heads * channels)
 
 
 def sample_with_products(
     value: Tensor, shapes: Shapes, reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> Tensor:
     """By gathering and a product of matrices, level by level: every runtime has these."""
-    levels = _levels(value, shapes, reference, offsets, logits)
-    sums = (x.weights.unsqueeze(1) @ F.embedding(x.rows, x.table) for x in levels)
-    return sum(sums, value.new_zeros(())).view(*offsets.shape[:2], -1)
+    batch, _, heads, channels = value.shape
+    weights = logits.flatten(3).softmax(-1).view(logits.shape)
+    total = value.new_zeros(())
+    for level, (table, size) in enumerate(zip(_ringed(value, shapes), shapes, strict=True)):
+        y, x = (
+            (reference[:, axis, None, None] * side - 0.5 + offsets[:, :, :, level, :, axis]).clamp(
+                -1, side
+            )
+            for axis, side in ((1, size[0]), (0, size[1]))
+        )
+        corners = _corners(x + RING, y + RING, table.shape[2], 0)
+        rows, shares = (torch.cat(parts, -1) for parts in zip(*corners, strict=True))
+        shares = shares * torch.cat([weights[:, :, :, level]] * 4, -1)
+        numbers = _numbers(rows, table.flatten(1, 2), heads).flatten(0, 2)
+        read = F.embedding(numbers, table.reshape(-1, channels))  # (N * Q * heads, corners, C)
+        total = total + shares.flatten(0, 2).unsqueeze(1) @ read
+    return total.view(batch, -1, heads * channels)
+
+
+def _ringed(value: Tensor, shapes: Shapes) -> list[Tensor]:
+    """The levels as maps (N, H', W', heads * C) with zeros around."""
+    maps = value.flatten(2).split([height * width for height, width in shapes], dim=1)
+    padding = (0, 0, RING, RING, RING, RING)
+    pairs = zip(maps, shapes, strict=True)
+    return [F.pad(level.unflatten(1, size), padding) for level, size in pairs]
+
+
+def _corners(
+    x: Tensor, y: Tensor, row: int | Tensor, first: int | Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The four pixels around places on levels whose rows are so long: their rows and shares."""
+    left, top = x.floor(), y.floor()
+    right, below = x - left, y - top
+    for down, height in ((0, 1 - below), (1, below)):
+        for across, width in ((0, 1 - right), (1, right)):
+            number = (top + down) * row + left + (first + across)
+            yield number.long(), width * height
+
+
+def _numbers(rows: Tensor, table: Tensor, heads: int) -> Tensor:
+    """Rows (N, Q, heads, ...) of a table (N, rows, heads * C) as rows of (N * rows * heads, C)."""
+    shape = [1] * (rows.ndim - 3)
+    head = torch.arange(heads, device=rows.device).view(-1, *shape)
+    picture = torch.arange(table.shape[0], device=rows.device).view(-1, 1, 1, *shape)
+    return (rows + picture * table.shape[1]) * heads + head
 
 
 def sample_with_grids(
@@ -65,32 +117,3 @@ def sample_with_grids(
         share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
         total = total + (F.grid_sample(plane, grid, align_corners=False) * share).sum(-1)
     return total.view(batch, heads * channels, -1).transpose(1, 2)
-
-
-def _levels(
-    value: Tensor, shapes: Shapes, reference: Tensor, offsets: Tensor, logits: Tensor
-) -> Iterator[Level]:
-    batch, _, heads, channels = value.shape
-    weights = logits.flatten(3).softmax(-1).view(logits.shape)
-    head = torch.arange(heads, device=value.device)[:, None]
-    picture = torch.arange(batch, device=value.device)[:, None, None, None]
-    maps = value.flatten(2).split([height * width for height, width in shapes], dim=1)
-    for level, (height, width) in enumerate(shapes):
-        padding = (0, 0, RING, RING, RING, RING)
-        table = F.pad(maps[level].unflatten(1, (height, width)), padding)  # (N, H', W', heads * C)
-        x, y = (
-            (reference[:, axis, None, None] * side - 0.5 + offsets[:, :, :, level, :, axis]).clamp(
-                -1, side
-            )
-            + RING
-            for axis, side in enumerate((width, height))
-        )
-        left, top = x.floor(), y.floor()
-        right, below = x - left, y - top
-        row = table.shape[2]
-        first = (top * row + left).long() + picture * (table.shape[1] * row)
-        corners = torch.cat([first, first + 1, first + row, first + row + 1], -1) * heads + head
-        shares = torch.cat(
-            [(1 - right) * (1 - below), right * (1 - below), (1 - right) * below, right * below], -1
-        ) * weights[:, :, :, level].repeat(1, 1, 1, 4)
-        yield Level(table.reshape(-1, channels), corners.flatten(0, 2), shares.flatten(0, 2))

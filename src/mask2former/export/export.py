@@ -11,6 +11,7 @@ from mask2former.export.files import delete, save_onnx, save_openvino, to_openvi
 from mask2former.export.graph import make_graph, output_names, trace
 from mask2former.export.plan import Plan
 from mask2former.export.verify import Check, verify
+from mask2former.faults import shorten
 from mask2former.model.mask2former import Mask2Former
 from mask2former.runtime import Passport, open_exported
 
@@ -31,11 +32,18 @@ def export(
     graph = make_graph(network.eval(), card, plan)
     names = output_names(card, plan)
     passport = Passport(card, plan.outputs, plan.precision, plan.size, plan.frames, __version__)
-    program = trace(graph, plan)
-    if plan.format == "openvino":
-        save_openvino(to_openvino(program, names, passport), path, plan.precision)
-    else:
-        save_onnx(program, names, passport, path)
+    try:
+        program = trace(graph, plan)
+        if plan.format == "openvino":
+            save_openvino(to_openvino(program, names, passport), path, plan.precision)
+        else:
+            save_onnx(program, names, passport, path)
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # of many kinds of their own
+        reason = shorten(str(error).strip().partition("\n")[0], 150)
+        raise ValueError(
+            f"the network cannot be put as a graph of {plan.format}'s ({reason}); try the other "
+            "format, or a fixed --size"
+        ) from error
     checks = []
     try:
         run, _ = open_exported(path)

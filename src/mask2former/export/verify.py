@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import NamedTuple
@@ -20,25 +21,30 @@ OTHER_SIZES = ((192, 224), (320, 256))
 BATCHES = (1, 3)
 ROUNDING = 1e-3
 """How much of a sum's terms counts as large: a sum of terms of 10,000 may be off by 0.01."""
+STEADY = 0.99
+"""So many queries must agree. Rounding may turn a pixel of an attention mask on, and where it was
+the first one its query, which had looked everywhere, looks there alone, and answers otherwise."""
 LIMITS = {"fp32": (5e-3, 1e-3), "fp16": (5e-2, 2e-2)}
 """By precision: the largest difference of a number (of those above 1: relative), and the largest
 share of pixels that may differ."""
 
 
 class Check(NamedTuple):
-    """One comparison."""
+    """One comparison; `difference` is the largest of the steady queries, `worst` of them all."""
 
     size: tuple[int, int]
     batch: int
     difference: float
+    worst: float
     pixels: float
 
     def __str__(self) -> str:
         """A line for a person."""
         height, width = self.size
         return (
-            f"{height}x{width}, batch {self.batch}: largest difference {self.difference:.1e}, "
-            f"{100 * self.pixels:.3f} % of pixels differ"
+            f"{height}x{width}, batch {self.batch}: largest difference {self.worst:.1e}, of "
+            f"{STEADY:.0%} of queries {self.difference:.1e}; {100 * self.pixels:.3f} % of pixels "
+            "differ"
         )
 
 
@@ -50,10 +56,11 @@ def verify(run: Run, graph: Graph, plan: Plan) -> Iterator[Check]:
         for batch in BATCHES:
             check = compare(run, graph, plan, size, batch)
             yield check
-            if not (check.difference <= difference and check.pixels <= pixels):
+            is_close = check.difference <= difference and check.worst < math.inf
+            if not (is_close and check.pixels <= pixels):
                 raise ValueError(
-                    f"the exported file is wrong ({check}; at most {difference:g} and "
-                    f"{100 * pixels:g} % may), and was deleted; try the other format, or a fixed "
+                    f"the exported file is wrong ({check}; of steady queries at most "
+                    f"{difference:g} and {100 * pixels:g} % of pixels may), and was deleted; try the other format, or a fixed "
                     "--size"
                 )
 
@@ -78,32 +85,41 @@ def compare(run: Run, graph: Graph, plan: Plan, size: tuple[int, int], batch: in
     return Check(size, batch, *rule(outputs, expected))
 
 
-def compare_predictions(found: Sequence[Tensor], expected: Sequence[Tensor]) -> tuple[float, float]:
+def compare_predictions(
+    found: Sequence[Tensor], expected: Sequence[Tensor]
+) -> tuple[float, float, float]:
     """The largest difference of class and mask logits, and the share of mask pixels that flip."""
     ours, theirs = Prediction(*found), Prediction(*expected)
     mine, wanted = ours.mask_logits(), theirs.mask_logits()
     # Placed masks are small sums of large terms, whose rounding no runtime can be better at.
     terms = Prediction(theirs[0], theirs[1].abs(), theirs[2].abs()).mask_logits()
-    differences = (
-        far(ours.class_logits, theirs.class_logits),
-        far(mine, wanted, scale=ROUNDING * terms),
+    of_queries = torch.maximum(
+        far(ours.class_logits, theirs.class_logits).amax(-1),
+        far(mine, wanted, scale=ROUNDING * terms).flatten(2).amax(-1),
     )
-    return max(differences), share((mine > 0) != (wanted > 0))
+    return *steady_and_worst(of_queries), share((mine > 0) != (wanted > 0))
 
 
-def compare_results(found: Sequence[Tensor], expected: Sequence[Tensor]) -> tuple[float, float]:
-    """The largest difference of scores, and the share of pixels of maps and masks that differ."""
+def steady_and_worst(differences: Tensor) -> tuple[float, float]:
+    """The largest of the steady queries' differences, and of all."""
+    ordered = differences.flatten().sort().values
+    return ordered[math.ceil(STEADY * ordered.shape[0]) - 1].item(), ordered[-1].item()
+
+
+def compare_results(
+    found: Sequence[Tensor], expected: Sequence[Tensor]
+) -> tuple[float, float, float]:
+    """The difference of scores, and the share of pixels of maps and masks that differ."""
     pairs = list(zip(found, expected, strict=True))
-    scores = [far(ours, theirs) for ours, theirs in pairs if theirs.is_floating_point()]
+    scores = [far(a, b).flatten() for a, b in pairs if b.is_floating_point()]
     maps = [share(ours != theirs) for ours, theirs in pairs if theirs.ndim >= 3]
-    return max(scores, default=0.0), max(maps)
+    return *steady_and_worst(torch.cat([*scores, torch.zeros(1)])), max(maps)
 
 
-def far(ours: Tensor, theirs: Tensor, scale: float | Tensor = 1.0) -> float:
-    """The largest difference; relative to what is above 1 of value and scale. Infinite for NaNs."""
+def far(ours: Tensor, theirs: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+    """How far off; relative to what is above 1 of value and scale. Infinite for NaNs."""
     scales = torch.maximum(theirs.abs(), torch.as_tensor(scale)).clamp(min=1)
-    differences = (ours - theirs).abs() / scales
-    return differences.nan_to_num(torch.inf).max().item()
+    return ((ours - theirs).abs() / scales).nan_to_num(torch.inf)
 
 
 def share(differ: Tensor) -> float:

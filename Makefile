@@ -31,8 +31,8 @@ test-all: $(DEVELOPMENT)
 	$(PYTEST)
 
 lint: $(DEVELOPMENT)
-	$(BIN)/ruff format --check src tests tools benchmarks
-	$(BIN)/ruff check src tests tools benchmarks
+	$(BIN)/ruff format --check src tests tools benchmarks examples
+	$(BIN)/ruff check src tests tools benchmarks examples
 	$(BIN)/lint-imports
 	$(BIN)/pyrefly check
 

@@ -28,7 +28,7 @@ from mask2former.engine.predict import Predictor, load
 from mask2former.published import find_published
 from mask2former.published.protocol import Protocol
 
-COMMANDS = ("predict", "train", "evaluate", "models", "recipes")
+COMMANDS = ("predict", "train", "evaluate", "export", "models", "recipes")
 
 RECIPE = {
     "model": {

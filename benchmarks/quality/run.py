@@ -16,8 +16,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import torch
-from contenders import build, names
 
+from contenders import build, names
 from mask2former.build import build_augmentation, build_splits
 from mask2former.config import load_config
 from mask2former.data import Cached, training_loader

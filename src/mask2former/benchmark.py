@@ -14,6 +14,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mask2former.build import build_model
 from mask2former.config import Task
 from mask2former.engine.predict import Predictor, load, pad_with_mean
 from mask2former.machine import (
@@ -139,15 +140,20 @@ def benchmark(
 def usual_size(predictor: Predictor) -> Size:
     """What the network sees of a picture in the proportion of 3 to 4."""
     test = predictor.card.config.test
+    if predictor.size is not None:
+        return predictor.size
     return test.short_edge, min(round(test.short_edge * 4 / 3), test.max_size)
 
 
 def measure(predictor: Predictor, model: str, size: Size, *, batch: int, rounds: int) -> Row:
     """The figures of one size, timed in turn with a product of matrices."""
+    if predictor.size is not None and predictor.size != size:
+        own = "x".join(map(str, predictor.size))
+        raise ValueError(f"this file was exported for {own} alone; measure it with --size {own}")
     predictor = at_size(predictor, size)
     picture = sample_picture(size)
     pixels = torch.from_numpy(picture).movedim(-1, -3).to(predictor.device).float()
-    images = pad_with_mean(pixels, predictor.model.mean).repeat(batch, 1, 1, 1)
+    images = pad_with_mean(pixels, predictor.model.mean, predictor.size).repeat(batch, 1, 1, 1)
     seen, device = having_seen(predictor, picture), str(predictor.device)
     calls: dict[str, Call] = {
         "product": product_of_matrices(predictor.device),
@@ -163,9 +169,16 @@ def measure(predictor: Predictor, model: str, size: Size, *, batch: int, rounds:
         postprocessing=Timing.of(seconds["postprocessing"]),
         predict=Timing.of(seconds["predict"], batch),
         memory=peak_memory(prepare_predict, model, device, size, batch, device=device),
-        gflop=count_gflop(predictor.model, images[:1]),
+        gflop=count_gflop(as_module(predictor), images[:1]),
         rate=PRODUCT_GFLOP / Timing.of(seconds["product"]).median,
     )
+
+
+def as_module(predictor: Predictor) -> nn.Module:
+    """The network itself, or one of the same form for an exported one, to be counted."""
+    if isinstance(predictor.model, nn.Module):
+        return predictor.model
+    return build_model(predictor.card.config.model, len(predictor.categories)).eval()
 
 
 def at_size(predictor: Predictor, size: Size) -> Predictor:

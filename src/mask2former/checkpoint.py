@@ -17,6 +17,7 @@ from mask2former.convert.read import read_tensors
 from mask2former.faults import naming, shorten
 from mask2former.files import read_json, to_json
 from mask2former.model.mask2former import Mask2Former
+from mask2former.runtime import is_exported
 from mask2former.writing import replace_file, replace_text
 
 WEIGHTS_FILE = "model.safetensors"
@@ -56,6 +57,11 @@ def load_model(path: Path, recipe: str | None = None) -> tuple[Mask2Former, Mode
     `recipe` says otherwise. Raises ValueError with the file and the mend where something is missing
     or does not fit.
     """
+    if is_exported(path):
+        raise ValueError(
+            f"{path} is an exported file, which predict, evaluate and benchmark take; name the "
+            "model that it was made from"
+        )
     if path.is_file() or is_hub_folder(path):
         weights, card, remarks = read_foreign(path, recipe)
         for remark in remarks:

@@ -12,15 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mask2former.tracing import is_exporting
+
 AT_ONCE = 32
 """Masks whose points are looked at together: what is made on the way is larger than the result."""
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (..., C, H, W) maps bilinearly to (..., C, *size), as every published model does."""
-    if maps.shape[-2:] == size:
+    step = 0 if is_exporting() else maps.shape[-1] // size[1]  # graphs are of any size
+    if step == 1 and maps.shape[-2:] == size:
         return maps
-    step = maps.shape[-1] // size[1]
     if step > 0 and step % 2 == 0 and maps.shape[-2:] == (step * size[0], step * size[1]):
         return _mean_of_middles(maps, step)
     # Channels stay channels: channels-last maps are resized far faster than contiguous ones.
@@ -42,10 +44,21 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
 
     Half-precision maps are read in the precision of the points: rounded places are other pixels.
     """
+    if is_exporting():
+        return _sample_by_corners(maps, points)
     exact = torch.promote_types(maps.dtype, points.dtype)
     grid = (2 * points).sub_(1).unsqueeze(1).to(exact)
     samples = F.grid_sample(maps.to(exact), grid, mode="bilinear", align_corners=False)
     return samples.squeeze(2).to(maps.dtype)
+
+
+def _sample_by_corners(maps: Tensor, points: Tensor) -> Tensor:
+    """`sample` by gathering, which every runtime does alike."""
+    samples = maps.new_zeros(())
+    for weight, index in _corners(maps.shape[-2:], points):
+        places = index[:, None].expand(-1, maps.shape[1], -1)
+        samples = samples + maps.flatten(2).gather(2, places) * weight[:, None]
+    return samples
 
 
 def sample_ids(ids: Tensor, objects: Tensor, points: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from mask2former.published.download import download
 
 FOLDER_VARIABLE = "MASK2FORMER_MODELS"
 HUB_FILES = ("*.json", "README.md", "*.safetensors")
+OWN_FILES = {".pkl", ".pth", ".onnx", ".xml"}
+"""Endings of files that are a model of their own, also inside a model folder."""
 HUB_FOLDERS = "*/*"
 """Where repositories keep checkpoints of the training; the patterns above match there too."""
 OLD_HUB_FILES = ("pytorch_model*.bin",)
@@ -91,7 +93,7 @@ def find_model(name: str) -> Path:
     path = Path(name)
     if path.exists():
         inside = path.is_file() and (path.parent / CONFIG_FILE).is_file()
-        return path.parent if inside and path.suffix not in {".pkl", ".pth"} else path
+        return path.parent if inside and path.suffix not in OWN_FILES else path
     bundled = bundled_models()
     if name in bundled:
         return bundled[name]

@@ -13,6 +13,7 @@ from mask2former import __version__
 from mask2former.cli.check import check_data
 from mask2former.cli.evaluate import evaluate
 from mask2former.cli.explain import explain as explain_picture
+from mask2former.cli.export import export
 from mask2former.cli.machine import benchmark, doctor
 from mask2former.cli.models import convert, models, recipes
 from mask2former.cli.predict import predict
@@ -29,7 +30,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (predict, train, evaluate, check_data, convert, models, recipes, doctor, benchmark):
+COMMANDS = (
+    predict,
+    train,
+    evaluate,
+    export,
+    check_data,
+    convert,
+    models,
+    recipes,
+    doctor,
+    benchmark,
+)
+for command in COMMANDS:
     app.command()(command)
 app.command("explain")(explain_picture)
 

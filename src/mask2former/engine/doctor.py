@@ -221,7 +221,7 @@ def try_out(device: str) -> list[Finding]:
     from mask2former.zoo import bundled_models
 
     model = next(iter(bundled_models()))
-    demo = Path(str(resources.files("mask2former"))) / "demo" / "cells" / "cells"
+    demo = Path(str(resources.files("mask2former"))) / "demo" / "cells"
     picture = min(demo.glob("*.png"))
     start = time.perf_counter()
     predictor = load(model, device)

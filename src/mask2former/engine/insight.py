@@ -12,6 +12,7 @@ from torch import Tensor
 from mask2former.data.transforms import shorten
 from mask2former.engine.predict import Predictor
 from mask2former.masks import resize
+from mask2former.model.mask2former import Mask2Former
 from mask2former.model.mask_pooling import MaskPool
 from mask2former.model.transformer_decoder import (
     Attention,
@@ -49,6 +50,11 @@ def look_inside(
     `image` (H, W, 3) uint8, or of the model's channels. The attention is the mean over the heads of
     what the cross-attention of each layer really computes (paper, section 3.2.1).
     """
+    if not isinstance(predictor.model, Mask2Former):
+        raise ValueError(
+            "an exported model does not show what its layers do; explain takes the model that it "
+            "was made from"
+        )
     if predictor.takes_clips:
         raise ValueError("this model follows objects through clips; explain takes picture models")
     test = predictor.card.config.test

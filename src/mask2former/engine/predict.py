@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast, get_args, overload
+from typing import Any, cast, get_args, overload
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from mask2former.postprocess.duplicates import without_duplicates
 from mask2former.postprocess.instance import instances, tracks
 from mask2former.postprocess.panoptic import panoptic
 from mask2former.postprocess.semantic import (
+    Score,
     View,
     resize_masks,
     resize_scores,
@@ -37,6 +38,7 @@ from mask2former.postprocess.semantic import (
 )
 from mask2former.rasters import reader
 from mask2former.results import PictureResult, wrap
+from mask2former.runtime import ExportedNetwork, is_exported, load_exported
 from mask2former.structures import Prediction, Result, Sizes
 from mask2former.zoo import find_model
 
@@ -60,15 +62,20 @@ TURNS: dict[str, tuple[Turn, ...]] = {"none": (upright,), "horizontal": (upright
 class Predictor:
     """A network with all it needs to answer for pictures, and a video model's for clips.
 
-    It takes the network over: batch norms are folded into the weights, for inference.
+    It takes the network over: batch norms are folded into the weights, for inference. An exported
+    network is run as it is.
 
     Takes a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), RGB 0..255; a list
     of these gives a list. A model of other channels takes arrays (H, W, C) of its own numbers. To
     a video model each is a clip of one frame; longer ones go to `clip`.
     """
 
-    def __init__(self, model: Mask2Former, card: ModelCard, device: torch.device) -> None:
-        self.model = hasten(model.to(device).eval())
+    def __init__(
+        self, model: Mask2Former | ExportedNetwork, card: ModelCard, device: torch.device
+    ) -> None:
+        is_module = isinstance(model, Mask2Former)
+        self.model: Any = hasten(model.to(device).eval()) if is_module else model
+        self.size = None if is_module else model.size  # the one that the network takes
         self.card = card
         self.device = device
         self.is_thing = torch.tensor(card.categories.is_thing)
@@ -87,6 +94,11 @@ class Predictor:
     def channels(self) -> int | None:
         """How many channels of their own depth pictures have; None: they are 8-bit RGB."""
         return self.card.config.data.channels
+
+    @property
+    def score(self) -> Score:
+        """Official: models trained for semantic maps alone resize scores, all others masks."""
+        return resize_scores if self.task == "semantic" else resize_masks
 
     def read(self, path: str | Path) -> np.ndarray:
         """The pixels of a file as `segment` takes them."""
@@ -199,6 +211,10 @@ class Predictor:
         Each size takes a while at first. It can pay on GPUs; on a CPU it gives up the ways of
         `mask2former.model.hasten` for the compiler's own.
         """
+        if isinstance(self.model, ExportedNetwork):
+            raise ValueError(
+                "PyTorch's compiler cannot have an exported model; leave --compile out"
+            )
         self.model.compile(backend=backend, dynamic=False)
         return self
 
@@ -216,14 +232,18 @@ class Predictor:
                 "this model segments pictures and cannot follow objects through a clip; give it "
                 "the frames as a list of pictures, or take a video model"
             )
-        # Official: models trained for semantic maps alone resize scores, all others masks.
-        score = resize_scores if self.task == "semantic" else resize_masks
         if task == "semantic" and test.tta is not None:
-            return semantic_map_of_views(self.views(image, test.tta), score)
-        prediction, sizes = self.infer(image)
+            return semantic_map_of_views(self.views(image, test.tta), self.score)
+        return self.decide(*self.infer(image), task, threshold)
+
+    def decide(
+        self, prediction: Prediction, sizes: Sizes, task: Task, threshold: float | None = None
+    ) -> Result:
+        """The plain result that a task's rule makes of a prediction."""
+        test = self.card.config.test
         match task:
             case "semantic":
-                return semantic_map(prediction, sizes, score)
+                return semantic_map(prediction, sizes, self.score)
             case "instance":
                 rule = tracks if self.takes_clips else instances
                 found = rule(
@@ -248,7 +268,7 @@ class Predictor:
         """The network's last prediction for a picture or clip, and the sizes it passed through."""
         test = self.card.config.test
         original = (image.shape[-3], image.shape[-2])
-        network = shorten(original, test.short_edge, test.max_size)
+        network = self.fit(shorten(original, test.short_edge, test.max_size))
         return self.look(image, network), Sizes(network, original)
 
     def views(self, image: np.ndarray, tta: Tta) -> Iterator[View]:
@@ -257,9 +277,17 @@ class Predictor:
         original = (image.shape[-3], image.shape[-2])
         longest = round(max(tta.scales) * test.max_size)
         for scale in tta.scales:
-            network = shorten(original, int(scale * test.short_edge + 0.5), longest)
+            network = self.fit(shorten(original, int(scale * test.short_edge + 0.5), longest))
             for turn in TURNS[tta.flips]:
                 yield View(self.look(image, network, turn), Sizes(network, original), turn)
+
+    def fit(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size of a picture made to fit into a network of one size, if it is one."""
+        if self.size is None:
+            return size
+        scale = min(1.0, *(side / own for side, own in zip(self.size, size, strict=True)))
+        height, width = (max(1, round(scale * own)) for own in size)
+        return height, width
 
     @torch.inference_mode()
     def look(self, image: np.ndarray, size: tuple[int, int], turn: Turn = upright) -> Prediction:
@@ -273,7 +301,7 @@ class Predictor:
         frames = [resize(frame, size) for frame in image.reshape(-1, *image.shape[-3:])]
         resized = np.stack(frames).reshape(*image.shape[:-3], *size, image.shape[-1])
         pixels = turn(torch.from_numpy(resized).movedim(-1, -3))
-        return pad_with_mean(pixels.to(self.device).float(), self.model.mean)[None]
+        return pad_with_mean(pixels.to(self.device).float(), self.model.mean, self.size)[None]
 
 
 def demand_numbers(prediction: Prediction) -> None:
@@ -293,16 +321,23 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack(resized, axis=2)
 
 
-def pad_with_mean(pixels: Tensor, mean: Tensor) -> Tensor:
-    """Pad (..., 3, H, W) right and below to multiples of 32 with what normalising makes zero."""
-    height, width = (-(-side // STRIDE) * STRIDE for side in pixels.shape[-2:])
+def pad_with_mean(pixels: Tensor, mean: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Pad (..., 3, H, W) right and below with what normalising makes zero.
+
+    To a size, or to multiples of 32.
+    """
+    height, width = size or [-(-side // STRIDE) * STRIDE for side in pixels.shape[-2:]]
     padded = mean.expand(*pixels.shape[:-2], height, width).clone()
     padded[..., : pixels.shape[-2], : pixels.shape[-1]] = pixels
     return padded
 
 
 def load(model: str | Path, device: str = "auto") -> Predictor:
-    """Load a model by name (`nuclei`), model folder or Hub id."""
+    """Load a model by name (`nuclei`), model folder, exported file or Hub id."""
+    path = Path(model)
+    if is_exported(path):  # runtimes have devices of their own
+        network = load_exported(path, device)
+        return Predictor(network, network.passport.card, torch.device("cpu"))
     chosen = choose_device(device)  # before anything is downloaded
-    network, card = load_model(find_model(str(model)))
-    return Predictor(network, card, chosen)
+    module, card = load_model(find_model(str(model)))
+    return Predictor(module, card, chosen)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal, cast
 
 import timm
 import torch
-from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
+import torch.nn.functional as F
+from timm.layers import Conv2dSame, convert_sync_batchnorm, freeze_batch_norm_2d
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
@@ -56,6 +58,28 @@ class TimmBackbone(nn.Module):
         if self.channels_last:
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         return {stride: maps[index] for stride, index in self.position.items()}
+
+
+def fix_padding(module: nn.Module) -> None:
+    """For export: let convolutions that pad by their input's size pad as inputs of 32 n need it."""
+    for part in module.modules():
+        if type(part) is Conv2dSame:
+            part.forward = partial(_convolve_even, part)
+
+
+def _convolve_even(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """Pad an even input as TensorFlow does: the kernel's reach less the stride, more behind."""
+    shape = zip(convolution.kernel_size, convolution.dilation, convolution.stride, strict=True)
+    rows, columns = (max((size - 1) * step + 1 - stride, 0) for size, step, stride in shape)
+    x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    return F.conv2d(
+        x,
+        convolution.weight,
+        convolution.bias,
+        convolution.stride,
+        dilation=convolution.dilation,
+        groups=convolution.groups,
+    )
 
 
 def synchronise_batch_norms(module: nn.Module) -> nn.Module:

@@ -1,13 +1,14 @@
 """Sampling a feature pyramid at a few learned points per query (Deformable DETR, section 4.1).
 
 One function, `sample_pyramid`, hides the choice of kernel: a compiled CPU kernel where numba is
-installed, `grid_sample` everywhere else. Both are the same function of the same arguments.
+installed, `grid_sample` everywhere else. Both are the same function of the same arguments, and so
+are those of `sampled_rows`, for exported graphs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ except ImportError:  # numba is an optional extra
     sampling_kernel = None
 
 Shapes = Sequence[tuple[int, int]]
+Sample = Callable[[Tensor, Shapes, Tensor, Tensor, Tensor], Tensor]
+"""`sample_pyramid`, or the same function by other means."""
 
 
 def sample_pyramid(
@@ -74,6 +77,7 @@ class DeformableAttention(nn.Module):
         if dim % heads:
             raise ValueError(f"dim {dim} cannot be divided among {heads} heads")
         self.layout = (heads, levels, points)
+        self.sample: Sample = sample_pyramid
         self.sampling_offsets = nn.Linear(dim, heads * levels * points * 2)
         self.attention_weights = nn.Linear(dim, heads * levels * points)
         self.value_proj = nn.Linear(dim, dim)
@@ -107,4 +111,4 @@ class DeformableAttention(nn.Module):
         offsets = offsets.unflatten(-1, (*self.layout, 2))
         logits = logits.unflatten(-1, self.layout)
         value = self.value_proj(tokens).unflatten(-1, (self.layout[0], -1))
-        return self.output_proj(sample_pyramid(value, shapes, reference, offsets, logits))
+        return self.output_proj(self.sample(value, shapes, reference, offsets, logits))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mask2former.model.deformable_attention import DeformableAttention, Shapes
 from mask2former.model.onednn import feed_forward
 from mask2former.model.position import Position, picture_position, pixel_centres
+from mask2former.tracing import in_fp32
 
 
 class EncoderLayer(nn.Module):
@@ -103,7 +104,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
 
         Runs in fp32 under autocast too, as the official implementation does.
         """
-        with torch.autocast(features[4].device.type, enabled=False):
+        with in_fp32(features[4].device):
             pyramid = self.encode({stride: maps.float() for stride, maps in features.items()})
             finest = pyramid[self.strides[-1]]
             lateral = self.lateral(features[4].float())

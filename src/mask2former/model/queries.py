@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from mask2former.masks import sample
 from mask2former.model.position import Position
-from mask2former.structures import PixelFeatures
+from mask2former.structures import STRIDE, PixelFeatures
+from mask2former.tracing import is_exporting
 
 
 class Queries(NamedTuple):
@@ -69,9 +70,7 @@ class SampledQueries(nn.Module):
         """Start on these features."""
         maps = features.pyramid[self.stride][:, 0]
         batch, dim, height, width = maps.shape
-        rows, columns = (
-            max(1, round(side * self.stride / self.spacing)) for side in (height, width)
-        )
+        rows, columns = (self.count(side) for side in (height, width))
         points = lattice(rows, columns, maps.device)
         place = self.place(1, height, width, self.stride, dim, maps.device)
         content = sample(maps, points.expand(batch, -1, -1)).transpose(1, 2)
@@ -80,10 +79,16 @@ class SampledQueries(nn.Module):
         pixels = torch.stack([x * width, y * height], dim=-1) * self.stride
         return Queries(self.content(content), self.position(place).expand(batch, -1, -1), pixels)
 
+    def count(self, side: int) -> int:
+        """How many points stand along a side of a map."""
+        if is_exporting() and STRIDE % self.spacing == 0:  # no rounding: graphs know no ties
+            return side * self.stride // int(self.spacing)
+        return max(1, round(side * self.stride / self.spacing))
+
 
 def lattice(rows: int, columns: int, device: torch.device) -> Tensor:
     """Points (rows * columns, 2), x, y in 0..1; every other row is shifted by half a step."""
     y = (torch.arange(rows, device=device) + 0.5) / rows
     x = (torch.arange(columns, device=device) + 0.25) / columns
-    shift = (torch.arange(rows, device=device) % 2)[:, None] * (0.5 / columns)
+    shift = (torch.arange(rows, device=device) % 2)[:, None] * 0.5 / columns
     return torch.stack([x + shift, y[:, None].expand(rows, columns)], dim=-1).flatten(0, 1)

@@ -15,6 +15,7 @@ from torchvision.ops import StochasticDepth
 
 from mask2former.model.channels import fit_channels
 from mask2former.model.onednn import feed_forward, gelu
+from mask2former.tracing import is_exporting
 
 PATCH = 4
 BLOCKED = -100.0  # the published models were trained with this, not with minus infinity
@@ -184,8 +185,15 @@ class WindowAttention(nn.Module):
 
 def pad_to_multiple(x: Tensor, size: int) -> Tensor:
     """Add zeros to (N, H, W, C) at the bottom and right until `size` divides H and W."""
-    bottom, right = -x.shape[1] % size, -x.shape[2] % size
-    return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+    bottom, right = (rounded_up(side, size) - side for side in x.shape[1:3])
+    if not is_exporting() and bottom == right == 0:
+        return x
+    return F.pad(x, (0, 0, 0, right, 0, bottom))
+
+
+def rounded_up(side: int, size: int) -> int:
+    """The smallest multiple; without a remainder, which is hard to reason with where sizes vary."""
+    return (side + size - 1) // size * size
 
 
 def to_windows(x: Tensor, size: int) -> Tensor:
@@ -206,7 +214,7 @@ def shift_mask(
 ) -> Tensor:
     """Keep apart the pixels that only the roll made neighbours, (windows, L, L) to be added."""
     row, column = (
-        _rolled_region(length + -length % window, window, device) for length in (height, width)
+        _rolled_region(rounded_up(length, window), window, device) for length in (height, width)
     )
     region = to_windows((3 * row[:, None] + column)[None, :, :, None], window)  # (windows, L, 1)
     return (region != region.transpose(1, 2)) * BLOCKED

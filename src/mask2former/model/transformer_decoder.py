@@ -14,6 +14,7 @@ from mask2former.masks import resize
 from mask2former.model.onednn import multiply_add
 from mask2former.model.position import Position, pixel_centres
 from mask2former.structures import PixelFeatures, Prediction
+from mask2former.tracing import in_fp32
 
 
 class Memory(NamedTuple):
@@ -31,7 +32,7 @@ AttentionMask = Callable[[Tensor, Memory], Tensor | None]
 
 def inside_own_mask(mask_embeddings: Tensor, memory: Memory) -> Tensor:
     """Masked attention: a query reads where its own last mask is on, or anywhere if it is empty."""
-    with torch.no_grad(), torch.autocast(mask_embeddings.device.type, enabled=False):
+    with torch.no_grad(), in_fp32(mask_embeddings.device):
         logits = mask_embeddings.float() @ memory.mask_features.float()
         inside = logits.sigmoid() >= 0.5
         return inside | ~inside.any(-1, keepdim=True)

@@ -1,0 +1,45 @@
+"""Segment a picture with an exported model, by ONNX Runtime, NumPy and Pillow alone.
+
+mask2former export nuclei --format onnx --outputs result --output nuclei.onnx
+python examples/onnxruntime_picture.py nuclei.onnx cells.png cells_segmented.png
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+model, source, target = sys.argv[1:]
+session = onnxruntime.InferenceSession(model)
+about = json.loads(session.get_modelmeta().custom_metadata_map["mask2former"])
+categories, test = about["card"]["categories"], about["card"]["config"]["test"]
+
+picture = Image.open(source).convert("RGB")
+scale = min(test["short_edge"] / min(picture.size), test["max_size"] / max(picture.size))
+if about["size"]:  # one size alone: the picture goes into its corner
+    scale = min(scale, about["size"][1] / picture.width, about["size"][0] / picture.height)
+small = picture.resize([max(1, round(scale * side)) for side in picture.size])
+height, width = about["size"] or [-(-side // 32) * 32 for side in (small.height, small.width)]
+pixels = np.full((height, width, 3), about["card"]["config"]["model"]["mean"], np.float32)
+pixels[: small.height, : small.width] = small
+
+outputs = session.run(None, {"images": pixels.transpose(2, 0, 1)[None]})
+found = {
+    output.name: value[0] for output, value in zip(session.get_outputs(), outputs, strict=True)
+}
+colours = np.random.default_rng(0).integers(64, 256, (1000, 3), np.uint8)
+drawn = pixels.astype(np.uint8)
+if "masks" in found:  # instances, best first
+    shown = found["scores"] >= test["show_threshold"]
+    regions = list(zip(found["labels"][shown], found["masks"][shown], strict=True))
+elif "segments" in found:  # a panoptic map
+    numbers = np.flatnonzero(found["scores"])
+    regions = [(found["labels"][n], found["segments"] == n + 1) for n in numbers]
+else:  # a class for every pixel
+    regions = [(label, found["labels"] == label) for label in np.unique(found["labels"])]
+for number, (label, mask) in enumerate(regions):
+    drawn[mask] = drawn[mask] // 2 + colours[number] // 2
+    print(categories[label]["name"], int(mask.sum()), "pixels")
+Image.fromarray(drawn[: small.height, : small.width]).save(target)

@@ -1,0 +1,1 @@
+"""From a network to one file that runs without PyTorch, proved against PyTorch."""

@@ -1,0 +1,113 @@
+"""Graphs as files of OpenVINO's and of ONNX, with all that is to be known of the model inside."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import shutil
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._dynamo
+from torch.export import ExportedProgram
+
+from mask2former.runtime import KEY, OPENVINO_FILE, Passport
+from mask2former.writing import make_folder
+
+NEEDED = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
+OPSET = 18
+
+
+def demand_libraries(form: str, *others: str) -> None:
+    """Raise ValueError where a library that writes or runs a format is not installed."""
+    missing = [n for n in (*NEEDED[form], *others) if importlib.util.find_spec(n) is None]
+    if missing:
+        raise ValueError(
+            f"to export to {form}, {' and '.join(missing)} must be installed; "
+            "pip install 'mask2former[export]'"
+        )
+
+
+def default_path(form: str) -> Path:
+    """Where a file goes that nobody named."""
+    return Path("model.onnx" if form == "onnx" else "model_openvino")
+
+
+def demand_new(path: Path, form: str) -> None:
+    """Refuse a name that is not of the format, or under which there is something else."""
+    if form == "onnx" and path.suffix != ".onnx":
+        raise ValueError(f"--output {path}: the name of an ONNX file ends in .onnx")
+    if form == "openvino" and path.suffix in {".onnx", ".xml", ".bin"}:
+        raise ValueError(f"--output {path}: OpenVINO's two files go to a folder; name one")
+    mine = (path / OPENVINO_FILE).is_file() or path.is_file()
+    if path.exists() and not mine:
+        raise ValueError(f"--output {path}: there is something else; name a new place")
+
+
+def to_openvino(program: ExportedProgram, names: Sequence[str], passport: Passport) -> Any:
+    """OpenVINO's form of a graph."""
+    import openvino
+
+    with quiet():
+        model = openvino.convert_model(program)
+    for output, name in zip(model.outputs, names, strict=True):
+        output.tensor.set_names({name})
+    model.inputs[0].tensor.set_names({"images"})
+    model.set_rt_info(passport.to_text(), [KEY])
+    return model
+
+
+def save_openvino(model: Any, folder: Path, precision: str) -> None:
+    """Write `model.xml` and `model.bin`."""
+    import openvino
+
+    make_folder(folder)
+    openvino.save_model(model, folder / OPENVINO_FILE, compress_to_fp16=precision != "fp32")
+
+
+def save_onnx(
+    program: ExportedProgram, names: Sequence[str], passport: Passport, path: Path
+) -> None:
+    """Write one `.onnx` file."""
+    with quiet():
+        made = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=["images"],
+            output_names=list(names),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert made is not None
+    made.model.metadata_props[KEY] = passport.to_text()
+    make_folder(path.parent)
+    made.save(path, external_data=False)
+
+
+def delete(path: Path) -> None:
+    """Take an exported file away."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Without what tracers and converters say on the way, and a cache that costs them more time."""
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(StringIO()),
+            torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,110 @@
+"""Exported files say what PyTorch says, at every size and batch; wrong ones do not stay."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mask2former
+from mask2former.data import Shapes
+from mask2former.engine.evaluate import evaluate
+from mask2former.engine.predict import Predictor
+from mask2former.export import export as exporting
+from mask2former.export.plan import make_plan
+
+
+@pytest.fixture(params=["onnx", "openvino"])
+def exported(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 224), (160, 128)])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_exported_network_gives_pytorchs_numbers_at_other_sizes(exported, size, batch, build):
+    network, _ = build()
+    images = 255 * torch.rand(batch, 3, *size)
+    with torch.no_grad():
+        expected = network(images)[-1]
+    found = mask2former.load(exported).model(images)[-1]
+    torch.testing.assert_close(found.class_logits, expected.class_logits, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found.mask_logits(), expected.mask_logits(), atol=1e-3, rtol=1e-3)
+
+
+def test_exported_file_predicts_and_evaluates_as_its_model(exported, build):
+    theirs = Predictor(*build(), torch.device("cpu"))
+    ours = mask2former.load(exported)
+    assert ours.card == theirs.card
+    shapes = Shapes(3, (50, 70))
+    for index in range(3):
+        found, expected = (p(shapes.image(index)) for p in (ours, theirs))
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
+        assert (found.masks != expected.masks).mean() < 1e-3
+    reports = [evaluate(p, shapes, "instance") for p in (ours, theirs)]
+    assert reports[0].summary == pytest.approx(reports[1].summary, abs=1e-3, nan_ok=True)
+
+
+def test_wrong_file_is_deleted(exported, tmp_path, monkeypatch, build):
+    network, card = build()
+    torch.nn.init.normal_(network.transformer_decoder.class_head.weight)  # not what is in the file
+    path = tmp_path / exported.name
+
+    def copy(*_: object) -> None:
+        (shutil.copytree if exported.is_dir() else shutil.copy)(exported, path)
+
+    monkeypatch.setattr(exporting, "trace", lambda *_: None)
+    monkeypatch.setattr(exporting, "to_openvino", lambda *_: None)
+    monkeypatch.setattr(exporting, "save_openvino", copy)
+    monkeypatch.setattr(exporting, "save_onnx", copy)
+    form = "onnx" if path.suffix else "openvino"
+    with pytest.raises(ValueError, match=r"is wrong \(256x320, batch 1: largest .* was deleted"):
+        exporting.export(network, card, make_plan(card, form), path)
+    assert not path.exists()
+
+
+def test_file_that_does_not_run_is_deleted(onnx, tmp_path, monkeypatch, build):
+    network, card = build()
+    path = tmp_path / "model.onnx"
+
+    def fail(images: np.ndarray) -> list[np.ndarray]:
+        raise RuntimeError("no such size")
+
+    monkeypatch.setattr(exporting, "trace", lambda *_: None)
+    monkeypatch.setattr(exporting, "save_onnx", lambda *_: shutil.copy(onnx, path))
+    monkeypatch.setattr(exporting, "open_exported", lambda path: (fail, None))
+    with pytest.raises(ValueError, match=r"does not run at 256x320, batch 1 \(no such size\)"):
+        exporting.export(network, card, make_plan(card, "onnx"), path)
+    assert not path.exists()
+
+
+def test_fixed_size_takes_pictures_of_any_shape(make: Callable[..., Path]):
+    predictor = mask2former.load(make("onnx", size=(64, 96)))
+    assert predictor.model(torch.zeros(3, 3, 64, 96))[-1].class_logits.shape[0] == 3
+    for size in ((50, 70), (70, 50), (300, 300), (10, 200)):
+        assert predictor(np.zeros((*size, 3), np.uint8)).masks.shape[1:] == size
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_video_model_follows_clips(form, make):
+    path = make(form, decoder={"position": "3d"}, size=(64, 64), frames=2)
+    predictor = mask2former.load(path)
+    clip = np.zeros((2, 40, 40, 3), np.uint8)
+    assert predictor.takes_clips
+    assert predictor.clip(clip).plain.size == (2, 40, 40)
+    with pytest.raises(ValueError, match="takes clips of 2 frames, not of 3"):
+        predictor.clip(np.zeros((3, 40, 40, 3), np.uint8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_sampled_queries_are_as_many_as_the_picture_asks_for(form, make, build):
+    path = make(form, decoder={"queries": {"spacing": 16}, "levels": [[8]], "num_queries": 100})
+    network, _ = build(queries={"spacing": 16}, levels=[[8]], num_queries=100)
+    images = 255 * torch.rand(1, 3, 96, 160)
+    found = mask2former.load(path).model(images)[-1]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            found.class_logits, network(images)[-1].class_logits, atol=1e-3, rtol=1e-3
+        )

@@ -60,8 +60,8 @@ def verify(run: Run, graph: Graph, plan: Plan) -> Iterator[Check]:
             if not (is_close and check.pixels <= pixels):
                 raise ValueError(
                     f"the exported file is wrong ({check}; of steady queries at most "
-                    f"{difference:g} and {100 * pixels:g} % of pixels may), and was deleted; try the other format, or a fixed "
-                    "--size"
+                    f"{difference:g} and {100 * pixels:g} % of pixels may), and was deleted; try "
+                    "the other format, or a fixed --size"
                 )
 
 

@@ -73,11 +73,13 @@ class SampledQueries(nn.Module):
         rows, columns = (self.count(side) for side in (height, width))
         points = lattice(rows, columns, maps.device)
         place = self.place(1, height, width, self.stride, dim, maps.device)
-        content = sample(maps, points.expand(batch, -1, -1)).transpose(1, 2)
-        place = sample(place, points[None]).transpose(1, 2)
+        # Together: OpenVINO computes wrongly what a linear layer makes of constants alone.
+        looks = torch.cat([maps, place.expand(batch, -1, -1, -1)], dim=1)
+        found = sample(looks, points.expand(batch, -1, -1)).transpose(1, 2)
+        content, place = found.split(dim, dim=-1)
         x, y = points.unbind(-1)
         pixels = torch.stack([x * width, y * height], dim=-1) * self.stride
-        return Queries(self.content(content), self.position(place).expand(batch, -1, -1), pixels)
+        return Queries(self.content(content), self.position(place), pixels)
 
     def count(self, side: int) -> int:
         """How many points stand along a side of a map."""
@@ -88,7 +90,9 @@ class SampledQueries(nn.Module):
 
 def lattice(rows: int, columns: int, device: torch.device) -> Tensor:
     """Points (rows * columns, 2), x, y in 0..1; every other row is shifted by half a step."""
-    y = (torch.arange(rows, device=device) + 0.5) / rows
-    x = (torch.arange(columns, device=device) + 0.25) / columns
-    shift = (torch.arange(rows, device=device) % 2)[:, None] * 0.5 / columns
+    row, column = (
+        torch.arange(count, dtype=torch.float32, device=device) for count in (rows, columns)
+    )
+    y, x = (row + 0.5) / rows, (column + 0.25) / columns
+    shift = (row % 2)[:, None] * 0.5 / columns
     return torch.stack([x + shift, y[:, None].expand(rows, columns)], dim=-1).flatten(0, 1)

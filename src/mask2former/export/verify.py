@@ -24,7 +24,7 @@ ROUNDING = 1e-3
 STEADY = 0.99
 """So many queries must agree. Rounding may turn a pixel of an attention mask on, and where it was
 the first one its query, which had looked everywhere, looks there alone, and answers otherwise."""
-LIMITS = {"fp32": (5e-3, 1e-3), "fp16": (5e-2, 2e-2)}
+LIMITS = {"fp32": (1e-3, 1e-3), "fp16": (5e-2, 2e-2)}
 """By precision: the largest difference of a number (of those above 1: relative), and the largest
 share of pixels that may differ."""
 

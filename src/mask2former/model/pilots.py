@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from mask2former.model.mask2former import Mask2Former
-from mask2former.model.transformer_decoder import Memory
+from mask2former.model.transformer_decoder import MaskedTransformerDecoder, Memory
 from mask2former.structures import PixelFeatures, Prediction, Targets
 
 
@@ -26,6 +26,13 @@ class Piloted(nn.Module):
         self.network = network
         self.noise = noise
 
+    @property
+    def decoder(self) -> MaskedTransformerDecoder:
+        """The network's, whose layers the pilots go through too."""
+        decoder = self.network.transformer_decoder
+        assert isinstance(decoder, MaskedTransformerDecoder)
+        return decoder
+
     def forward(
         self, images: Tensor, targets: Sequence[Targets], generators: Sequence[Generator | None]
     ) -> tuple[list[Prediction], list[list[Prediction]]]:
@@ -35,8 +42,8 @@ class Piloted(nn.Module):
         objects have none.
         """
         features = self.network.look(images)
-        predictions = self.network.transformer_decoder(features)
-        memories = self.network.transformer_decoder.read_levels(features)
+        predictions = self.decoder(features)
+        memories = self.decoder.read_levels(features)
         pilots = [
             self.follow(
                 PixelFeatures(features.mask_features[[picture]], {}),
@@ -58,7 +65,7 @@ class Piloted(nn.Module):
         """The pilots of one picture after each layer."""
         if target.labels.shape[0] == 0:
             return []
-        decoder = self.network.transformer_decoder
+        decoder = self.decoder
         shown = [
             torch.cat([tokens_of(target, stride) for stride in strides], dim=-1)
             for strides in decoder.levels

@@ -180,7 +180,10 @@ class WindowAttention(nn.Module):
             images = windows.shape[0] // mask.shape[0]
             bias = (bias + mask[:, None].to(bias)).repeat(images, 1, 1, 1)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q))
-        return self.proj(x.transpose(1, 2).flatten(2))
+        x = x.transpose(1, 2)
+        if is_exporting():  # kernels lay this out each in its way, and a graph is for all of them
+            x = x.clone(memory_format=torch.contiguous_format)
+        return self.proj(x.flatten(2))
 
 
 def pad_to_multiple(x: Tensor, size: int) -> Tensor:

@@ -9,11 +9,17 @@ import pytest
 import torch
 
 import mask2former
+from mask2former.build import build_model
+from mask2former.card import ModelCard
+from mask2former.config import parse_config
 from mask2former.data import Shapes
 from mask2former.engine.evaluate import evaluate
 from mask2former.engine.predict import Predictor
 from mask2former.export import export as exporting
+from mask2former.export.files import save_onnx
+from mask2former.export.graph import make_graph, output_names, trace
 from mask2former.export.plan import make_plan
+from mask2former.runtime import Passport, open_exported
 
 
 @pytest.fixture(params=["onnx", "openvino"])
@@ -108,3 +114,24 @@ def test_sampled_queries_are_as_many_as_the_picture_asks_for(form, make, build):
         torch.testing.assert_close(
             found.class_logits, network(images)[-1].class_logits, atol=1e-3, rtol=1e-3
         )
+
+
+@pytest.mark.slow
+def test_swin_becomes_an_onnx_file(tmp_path: Path):
+    swin = {"kind": "swin", "embed_dim": 16, "heads": [1, 2, 4, 8], "depths": [2, 2, 2, 2]}
+    tree = {"dim": 16, "backbone": swin, "pixel_decoder": {"layers": 1, "heads": 2}}
+    config = parse_config({"model": tree}, "a test")
+    torch.manual_seed(0)
+    card = ModelCard(config, Shapes(1).categories)
+    network = build_model(config.model, len(card.categories)).eval()
+    plan = make_plan(card, "onnx", size=(128, 160))
+    passport = Passport(card, plan.outputs, plan.precision, plan.size, plan.frames, "1")
+    program = trace(make_graph(network, card, plan), plan)
+    save_onnx(program, output_names(card, plan), passport, tmp_path / "swin.onnx")
+    run, _ = open_exported(tmp_path / "swin.onnx")
+    images = 255 * torch.rand(1, 3, 128, 160)
+    with torch.no_grad():
+        expected = network(images)[-1].class_logits
+    torch.testing.assert_close(
+        torch.from_numpy(run(images.numpy())[0]), expected, atol=0.02, rtol=0
+    )

@@ -92,3 +92,31 @@ def test_the_bundled_model_answers_in_all_forms(nuclei: mask2former.Predictor) -
     assert np.array_equal(from_path.masks, from_array.masks)
     assert from_path.masks.shape[1:] == (256, 256)
     assert len(from_path) > 10
+
+
+@pytest.fixture(scope="module")
+def street() -> mask2former.Predictor:
+    return mask2former.load("street", device="cpu")
+
+
+def test_the_bundled_street_reads_a_street_in_all_three_tasks(
+    street: mask2former.Predictor,
+) -> None:
+    (picture,) = (Path(mask2former.__file__).parent / "demo" / "street").glob("*.png")
+    names = street.categories.names
+    labels = street(picture, task="semantic").labels
+    assert labels[340, 240] == names.index("Road")
+    assert labels[60, 240] == names.index("Sky")
+    assert labels[180, 186] == names.index("Car")
+    assert "Car" in {names[label] for label in street(picture, task="instance").labels}
+    segments = street(picture).segments
+    assert {"Road", "Sky", "Building", "Tree"} <= {names[s.label] for s in segments}
+
+
+def test_the_bundled_street_is_small_and_says_that_it_is_for_research(
+    street: mask2former.Predictor,
+) -> None:
+    assert sum(path.stat().st_size for path in bundled_models()["street"].iterdir()) < 12e6
+    assert "research only" in street.card.licence
+    assert street.card.metrics["validation"]["mIoU"] > 0.7
+    assert [c.name for c in street.categories if c.is_thing] == ["Car", "Pedestrian", "Bicyclist"]

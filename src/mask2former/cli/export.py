@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mask2former.cli.words import as_settings, as_size, say
+from mask2former.cli.words import as_settings, as_size, complain, say
 
 
 def export(
@@ -59,6 +59,8 @@ def export(
 
         table = export_int8(network, card, plan, path, settings, calibrate=calibrate, say=say)
         print(table)
+        if table.warning is not None:
+            complain(f"warning: {table.warning}")
     else:
         write(network, card, plan, path, say=say)
     shape = "any size" if plan.size is None else "x".join(map(str, plan.size))

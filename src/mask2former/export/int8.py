@@ -40,6 +40,8 @@ from mask2former.runtime import (
 DELICATE = ("sampling_offsets", "mask_head", "class_head", "mask_features", "queries")
 """Parts whose weights stay in floating point: places in the picture, and what masks are made of."""
 TIMED = 7
+BEARABLE = 0.01
+"""The part of a figure that int8 may cost without a warning."""
 
 
 class Row(NamedTuple):
@@ -57,6 +59,19 @@ class Comparison(NamedTuple):
     metric: str
     pictures: int
     rows: list[Row]
+
+    @property
+    def loss(self) -> float:
+        """The part of the fp32 figure that int8 has lost."""
+        before, after = (row.figure for row in self.rows)
+        return (before - after) / before if before > 0 else 0.0
+
+    @property
+    def warning(self) -> str | None:
+        """What to say where int8 costs more than it should."""
+        if self.loss <= BEARABLE:
+            return None
+        return f"int8 loses {self.loss:.0%} of {self.metric}; an export without --int8 keeps it"
 
     def __str__(self) -> str:
         """A table for a person."""

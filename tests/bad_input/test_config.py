@@ -22,7 +22,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "a list for a number": ("train.steps=[1]", "train.steps: Input should be a valid integer"),
     "a number for a branch": ("model.backbone=3", "model.backbone: "),
     "an unknown kind": ("model.pixel_decoder.kind=fnp", "there is no kind 'fnp'; choose"),
-    "an unknown word": ("model.transformer_decoder.attention=maskd", "Input should be 'masked', 'full'"),
+    "an unknown word": (
+        "model.transformer_decoder.attention=maskd",
+        "Input should be 'masked', 'full'",
+    ),
     "an order that lacks one": (
         "model.transformer_decoder.order=[self,ffn]",
         "order must name cross, self and ffn once each",

@@ -10,9 +10,9 @@ import mask2former
 from mask2former import runtime
 from mask2former.card import ModelCard
 from mask2former.checkpoint import load_model
-from mask2former.config import Config
+from mask2former.config import Config, load_config
 from mask2former.data import Shapes
-from mask2former.runtime import FORMAT, KEY, Passport, is_exported
+from mask2former.runtime import FORMAT, KEY, ExportedNetwork, Passport, is_exported
 from mask2former.zoo import find_model
 
 
@@ -128,3 +128,11 @@ def test_exported_file_in_a_model_folder_is_itself(tmp_path):
     for name in ("config.json", "model.onnx"):
         (tmp_path / name).touch()
     assert find_model(str(tmp_path / "model.onnx")) == tmp_path / "model.onnx"
+
+
+def test_padding_is_the_mean_in_the_pictures_own_numbers(passport: Passport) -> None:
+    deep = load_config("tiny/shapes", ["model.value_range=[0, 65535]"])
+    card = ModelCard(deep, passport.card.categories, "a test")
+    network = ExportedNetwork(lambda images: (), passport._replace(card=card))
+    assert network.mean.flatten().tolist() == pytest.approx(deep.model.pixel_mean)
+    assert network.mean.max() > 255

@@ -6,6 +6,7 @@ and hand over a predictor, which `mask2former.engine.evaluate` measures.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -70,7 +71,7 @@ class Ours:
         return Predictor(network, self.card, CPU)
 
 
-class Usual:
+class Usual(ABC):
     """A network in a plain loop: AdamW, a slower backbone, gradients clipped."""
 
     clip = 1.0
@@ -111,8 +112,9 @@ class Usual:
         """What stays as in prediction while the rest learns."""
         return ()
 
+    @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
-        raise NotImplementedError
+        """The loss of a batch, with a graph behind it."""
 
     def normalise(self, images: Tensor) -> Tensor:
         """(..., 3, H, W) uint8 as the backbone knows them."""
@@ -123,8 +125,8 @@ class Usual:
         return Answering(self)
 
     def answer(self, image: np.ndarray) -> Result:
-        """The result for a picture (H, W, 3)."""
-        raise NotImplementedError
+        """The result for a picture (H, W, 3), of those that make no predictions as ours."""
+        raise AssertionError(f"{type(self).__name__} predicts, and is asked for results")
 
 
 class Answering(Predictor):

@@ -75,7 +75,7 @@ class ExportedNetwork:
     def __init__(self, run: Run, passport: Passport) -> None:
         self.run = run
         self.passport = passport
-        self.mean = torch.tensor(passport.card.config.model.mean).view(-1, 1, 1)
+        self.mean = torch.tensor(passport.card.config.model.pixel_mean).view(-1, 1, 1)
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -38,8 +38,8 @@ def export(
             save_openvino(to_openvino(program, names, passport), path, plan.precision)
         else:
             save_onnx(program, names, passport, path)
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # of many kinds of their own
-        reason = shorten(str(error).strip().partition("\n")[0], 150)
+    except (RuntimeError, TypeError) as error:  # of many kinds of their own
+        reason = shorten(str(origin(error)).strip().partition("\n")[0], 150)
         raise ValueError(
             f"the network cannot be put as a graph of {plan.format}'s ({reason}); try the other "
             "format, or a fixed --size"
@@ -54,3 +54,10 @@ def export(
         delete(path)
         raise
     return checks
+
+
+def origin(error: BaseException) -> BaseException:
+    """What an error comes from, which says more than those that tracers wrap around it."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error

@@ -136,6 +136,7 @@ class Answering(Predictor):
         self.contender = contender
         self.card = contender.card
         self.device = CPU
+        self.size = None
         self.is_thing = torch.tensor(self.card.categories.is_thing)
         self.model = contender.network
 

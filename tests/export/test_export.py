@@ -17,7 +17,7 @@ from mask2former.engine.evaluate import evaluate
 from mask2former.engine.predict import Predictor
 from mask2former.export import export as exporting
 from mask2former.export.files import save_onnx
-from mask2former.export.graph import make_graph, output_names, trace
+from mask2former.export.graph import make_graph, output_names, prepare, trace
 from mask2former.export.plan import make_plan
 from mask2former.runtime import Passport, open_exported
 
@@ -126,7 +126,7 @@ def test_swin_becomes_an_onnx_file(tmp_path: Path):
     network = build_model(config.model, len(card.categories)).eval()
     plan = make_plan(card, "onnx", size=(128, 160))
     passport = Passport(card, plan.outputs, plan.precision, plan.size, plan.frames, "1")
-    program = trace(make_graph(network, card, plan), plan)
+    program = trace(prepare(make_graph(network, card, plan), plan), plan)
     save_onnx(program, output_names(card, plan), passport, tmp_path / "swin.onnx")
     run, _ = open_exported(tmp_path / "swin.onnx")
     images = 255 * torch.rand(1, 3, 128, 160)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mask2former import __version__
 from mask2former.card import ModelCard
 from mask2former.export.files import delete, save_onnx, save_openvino, to_openvino
-from mask2former.export.graph import make_graph, output_names, trace
+from mask2former.export.graph import make_graph, output_names, prepare, trace
 from mask2former.export.plan import Plan
 from mask2former.export.verify import Check, verify
 from mask2former.faults import shorten
@@ -33,7 +33,7 @@ def export(
     names = output_names(card, plan)
     passport = Passport(card, plan.outputs, plan.precision, plan.size, plan.frames, __version__)
     try:
-        program = trace(graph, plan)
+        program = trace(prepare(graph, plan), plan)
         if plan.format == "openvino":
             save_openvino(to_openvino(program, names, passport), path, plan.precision)
         else:

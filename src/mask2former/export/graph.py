@@ -16,12 +16,14 @@ from mask2former.export.result import RESULTS, Rule
 from mask2former.model.backbone import fix_padding
 from mask2former.model.deformable_attention import DeformableAttention, Sample
 from mask2former.model.folding import fold_batch_norms
+from mask2former.model.halved import halve_convolutions
 from mask2former.model.mask2former import Mask2Former
 from mask2former.model.sampled_rows import (
     sample_with_bags,
     sample_with_grids,
     sample_with_products,
 )
+from mask2former.model.short_masks import shorten_masks
 from mask2former.runtime import PARTS
 from mask2former.structures import STRIDE, Prediction
 
@@ -58,11 +60,10 @@ def output_names(card: ModelCard, plan: Plan) -> Sequence[str]:
 
 
 def trace(graph: Graph, plan: Plan) -> ExportedProgram:
-    """Follow a copy of the graph through one call, for one size or for all."""
-    copied = prepare(graph, choose_sample(plan))
-    images = example(copied.network.mean.shape[0], plan)
+    """Follow a graph that is prepared through one call, for one size or for all."""
+    images = example(graph.network.mean.shape[0], plan)
     with torch.no_grad(), quiet():
-        return torch.export.export(copied, (images,), dynamic_shapes=dynamic_sides(plan))
+        return torch.export.export(graph, (images,), dynamic_shapes=dynamic_sides(plan))
 
 
 def choose_sample(plan: Plan) -> Sample:
@@ -76,15 +77,18 @@ def choose_sample(plan: Plan) -> Sample:
     return sample_with_grids if plan.size is None else sample_with_bags
 
 
-def prepare(graph: Graph, sample: Sample) -> Graph:
-    """A copy that is the same function, with what runtimes cannot do put otherwise."""
+def prepare(graph: Graph, plan: Plan) -> Graph:
+    """A copy that is the same function, in words that runtimes know and are quick at."""
     copied = copy.deepcopy(graph).cpu().eval()
-    images = torch.zeros(1, copied.network.mean.shape[0], 64, 64)
-    fix_padding(copied.network.backbone)
-    fold_batch_norms(copied.network.backbone, images)
+    network, sample = copied.network, choose_sample(plan)
+    fix_padding(network.backbone)
+    fold_batch_norms(network.backbone, torch.zeros(1, network.mean.shape[0], 64, 64))
+    shorten_masks(network)
     for module in copied.modules():
         if isinstance(module, DeformableAttention):
             module.sample = sample
+    if plan.size is not None and plan.precision != "int8":
+        halve_convolutions(network, example(network.mean.shape[0], plan))
     return copied
 
 

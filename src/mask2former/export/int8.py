@@ -23,7 +23,7 @@ from mask2former.data.transforms import shorten
 from mask2former.engine.evaluate import evaluate
 from mask2former.engine.predict import Predictor
 from mask2former.export.files import delete, quiet, save_openvino, to_openvino
-from mask2former.export.graph import TRACED, Graph, make_graph, output_names, trace
+from mask2former.export.graph import TRACED, Graph, make_graph, output_names, prepare, trace
 from mask2former.export.plan import Plan
 from mask2former.export.verify import pictures, verify
 from mask2former.layouts import settle_evaluation
@@ -39,6 +39,9 @@ from mask2former.runtime import (
 
 DELICATE = ("sampling_offsets", "mask_head", "class_head", "mask_features", "queries")
 """Parts whose weights stay in floating point: places in the picture, and what masks are made of."""
+DELICATE_STEPS = ("ScaledDotProductAttention", "Interpolate")
+"""Steps whose inputs stay so too: mask features that hold coordinates (of sampled queries) have
+ranges in which 256 steps are too few, and their resizing decides the attention masks."""
 TIMED = 7
 BEARABLE = 0.01
 """The part of a figure that int8 may cost without a warning."""
@@ -133,7 +136,8 @@ def write_int8(
     config, calibration, validation = card.config, None, None
     if settings:
         config, calibration, validation = open_data(card, settings)
-    model = to_openvino(trace(graph, plan), names, passport)
+    prepared = prepare(graph, plan)
+    model = to_openvino(trace(prepared, plan), names, passport)
     full = compile_openvino(model)
     for check in verify(full, graph, plan._replace(precision="fp32")):
         say(f"fp32 checked: {check}")
@@ -141,10 +145,10 @@ def write_int8(
     if calibration is None:
         size = plan.size or TRACED
         inputs = list(pictures(network.mean.shape[0], plan.frames, size, 8).split(1))
-        small = quantise(model, graph, [piece.numpy() for piece in inputs])
+        small = quantise(model, prepared, [piece.numpy() for piece in inputs])
     else:
         say(f"calibrates on {min(calibrate, len(calibration))} pictures")
-        small = quantise(model, graph, list(calibration_inputs(eyes, calibration, calibrate)))
+        small = quantise(model, prepared, list(calibration_inputs(eyes, calibration, calibrate)))
     small.set_rt_info(passport.to_text(), [KEY])
     save_openvino(small, path, plan.precision)
     run, _ = open_exported(path)
@@ -183,7 +187,7 @@ def quantise(model: Any, graph: Graph, pictures: Sequence[np.ndarray]) -> Any:
     """NNCF's post-training quantisation of an OpenVINO model."""
     import nncf
 
-    kept = delicate_nodes(model, graph.network)
+    kept = delicate_nodes(model, graph)
     with quiet():
         return nncf.quantize(
             model,
@@ -192,9 +196,7 @@ def quantise(model: Any, graph: Graph, pictures: Sequence[np.ndarray]) -> Any:
             target_device=nncf.TargetDevice.CPU,
             preset=nncf.QuantizationPreset.MIXED,
             model_type=nncf.ModelType.TRANSFORMER,
-            ignored_scope=nncf.IgnoredScope(
-                names=kept, types=["ScaledDotProductAttention"], validate=False
-            ),
+            ignored_scope=nncf.IgnoredScope(names=kept, types=list(DELICATE_STEPS), validate=False),
         )
 
 

@@ -21,30 +21,31 @@ OTHER_SIZES = ((192, 224), (320, 256))
 BATCHES = (1, 3)
 ROUNDING = 1e-3
 """How much of a sum's terms counts as large: a sum of terms of 10,000 may be off by 0.01."""
-STEADY = 0.99
-"""So many queries must agree. Rounding may turn a pixel of an attention mask on, and where it was
-the first one its query, which had looked everywhere, looks there alone, and answers otherwise."""
+NUDGE, NUDGES = 1e-3, 4
+"""Of a grey level. Rounding may turn a pixel of an attention mask on or off, and its query, and
+those that read it, then answer otherwise, in any two implementations. Where PyTorch itself moves
+when pixels move so little, so many times, the file may differ twice as far."""
 LIMITS = {"fp32": (1e-3, 1e-3), "fp16": (5e-2, 2e-2)}
 """By precision: the largest difference of a number (of those above 1: relative), and the largest
 share of pixels that may differ."""
 
 
 class Check(NamedTuple):
-    """One comparison; `difference` is the largest of the steady queries, `worst` of them all."""
+    """One comparison."""
 
     size: tuple[int, int]
     batch: int
-    difference: float
-    worst: float
+    difference: float  # the largest
+    steady: float  # the largest of those that PyTorch's own unsteadiness does not explain
     pixels: float
 
     def __str__(self) -> str:
         """A line for a person."""
         height, width = self.size
+        steady = "" if self.steady == self.difference else f" ({self.steady:.1e} where steady)"
         return (
-            f"{height}x{width}, batch {self.batch}: largest difference {self.worst:.1e}, of "
-            f"{STEADY:.0%} of queries {self.difference:.1e}; {100 * self.pixels:.3f} % of pixels "
-            "differ"
+            f"{height}x{width}, batch {self.batch}: largest difference {self.difference:.1e}"
+            f"{steady}; {100 * self.pixels:.3f} % of pixels differ"
         )
 
 
@@ -56,12 +57,11 @@ def verify(run: Run, graph: Graph, plan: Plan) -> Iterator[Check]:
         for batch in BATCHES:
             check = compare(run, graph, plan, size, batch)
             yield check
-            is_close = check.difference <= difference and check.worst < math.inf
-            if not (is_close and check.pixels <= pixels):
+            if not (check.steady <= difference and check.pixels <= pixels):
                 raise ValueError(
-                    f"the exported file is wrong ({check}; of steady queries at most "
-                    f"{difference:g} and {100 * pixels:g} % of pixels may), and was deleted; try "
-                    "the other format, or a fixed --size"
+                    f"the exported file is wrong ({check}; at most {difference:g} and "
+                    f"{100 * pixels:g} % of pixels may), and was deleted; try the other format, or "
+                    "a fixed --size"
                 )
 
 
@@ -82,13 +82,27 @@ def compare(run: Run, graph: Graph, plan: Plan, size: tuple[int, int], batch: in
         ) from error
     outputs = [torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True)]
     rule = compare_predictions if plan.outputs == "network" else compare_results
-    return Check(size, batch, *rule(outputs, expected))
+    differences, pixels = rule(outputs, expected)
+    largest = differences.max().item()
+    if LIMITS[plan.precision][0] < largest < math.inf:
+        own = torch.stack([rule(moved, expected)[0] for moved in nudged(graph, images)]).amax(0)
+        differences = differences[differences > 2 * own]
+    steady = differences.max().item() if differences.numel() else 0.0
+    return Check(size, batch, largest, steady, pixels)
+
+
+@torch.inference_mode()
+def nudged(graph: Graph, images: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """What PyTorch says of the pictures when their pixels move by next to nothing."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(NUDGES):
+        yield graph(images + NUDGE * (2 * torch.rand(images.shape, generator=generator) - 1))
 
 
 def compare_predictions(
     found: Sequence[Tensor], expected: Sequence[Tensor]
-) -> tuple[float, float, float]:
-    """The largest difference of class and mask logits, and the share of mask pixels that flip."""
+) -> tuple[Tensor, float]:
+    """The largest difference of each query's logits, and the share of mask pixels that flip."""
     ours, theirs = Prediction(*found), Prediction(*expected)
     mine, wanted = ours.mask_logits(), theirs.mask_logits()
     # Placed masks are small sums of large terms, whose rounding no runtime can be better at.
@@ -97,23 +111,15 @@ def compare_predictions(
         far(ours.class_logits, theirs.class_logits).amax(-1),
         far(mine, wanted, scale=ROUNDING * terms).flatten(2).amax(-1),
     )
-    return *steady_and_worst(of_queries), share((mine > 0) != (wanted > 0))
+    return of_queries.flatten(), share((mine > 0) != (wanted > 0))
 
 
-def steady_and_worst(differences: Tensor) -> tuple[float, float]:
-    """The largest of the steady queries' differences, and of all."""
-    ordered = differences.flatten().sort().values
-    return ordered[math.ceil(STEADY * ordered.shape[0]) - 1].item(), ordered[-1].item()
-
-
-def compare_results(
-    found: Sequence[Tensor], expected: Sequence[Tensor]
-) -> tuple[float, float, float]:
-    """The difference of scores, and the share of pixels of maps and masks that differ."""
+def compare_results(found: Sequence[Tensor], expected: Sequence[Tensor]) -> tuple[Tensor, float]:
+    """The difference of every score, and the share of pixels of maps and masks that differ."""
     pairs = list(zip(found, expected, strict=True))
     scores = [far(a, b).flatten() for a, b in pairs if b.is_floating_point()]
     maps = [share(ours != theirs) for ours, theirs in pairs if theirs.ndim >= 3]
-    return *steady_and_worst(torch.cat([*scores, torch.zeros(1)])), max(maps)
+    return torch.cat([*scores, torch.zeros(1)]), max(maps)
 
 
 def far(ours: Tensor, theirs: Tensor, scale: float | Tensor = 1.0) -> Tensor:

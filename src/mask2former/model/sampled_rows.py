@@ -17,34 +17,49 @@ from mask2former.model.deformable_attention import Shapes
 
 RING = 2
 """Zeros around a level: places are held inside the first, and corners reach the second."""
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+"""The four pixels around a place: so many rows down and columns across."""
 
 
 def sample_with_bags(
     value: Tensor, shapes: Shapes, reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> Tensor:
-    """By `embedding_bag`: the quickest, where a runtime has that (OpenVINO, at a fixed size)."""
+    """By one `embedding_bag`: the quickest, where a runtime has that (OpenVINO, at a fixed size).
+
+    Row numbers are computed in floats, exact up to 2^24: pictures of a hundred megapixels.
+    """
     batch, _, heads, channels = value.shape
     table = torch.cat([level.flatten(1, 2) for level in _ringed(value, shapes)], 1)
-    sides = offsets.new_tensor(shapes).unsqueeze(1)  # (levels, 1, 2)
-    rows = [(height + 2 * RING) * (width + 2 * RING) for height, width in shapes]
-    first = offsets.new_tensor([0, *accumulate(rows[:-1])]).unsqueeze(1)
-    weights = logits.flatten(3).softmax(-1).view(logits.shape)
-    x, y = offsets.unbind(-1)  # (N, Q, heads, levels, points)
-    height, width = sides.unbind(-1)
-    x, y = (
+    height, width = value.new_tensor(shapes).unsqueeze(-1).unbind(1)  # (levels, 1) each
+    y, x = (
         torch.minimum(
-            (reference[:, axis, None, None, None] * side - 0.5 + places).clamp(min=-1), side
+            (reference[:, axis, None, None, None] * side - 0.5 + offsets[..., axis]).clamp(min=-1),
+            side,
         )
-        for axis, side, places in ((0, width, x), (1, height, y))
+        for axis, side in ((1, height), (0, width))
     )
-    total = value.new_zeros(())
-    for rows, shares in _corners(x + RING, y + RING, width + 2 * RING, first):
-        total = total + F.embedding_bag(
-            _numbers(rows, table, heads).flatten(3).flatten(0, 2),
-            table.reshape(-1, channels),
-            mode="sum",
-            per_sample_weights=(shares * weights).flatten(3).flatten(0, 2),
-        )
+    top, left = y.floor(), x.floor()
+    below, right = (y - top).unsqueeze(-1), (x - left).unsqueeze(-1)
+
+    row = width + 2 * RING
+    rows = [(height + 2 * RING) * (width + 2 * RING) for height, width in shapes]
+    first = value.new_tensor([0, *accumulate(rows[:-1])]).unsqueeze(-1)
+    head = torch.arange(heads, dtype=value.dtype).view(-1, 1, 1)
+    number = (top * row + left + (first + RING * row + RING)) * heads + head
+    picture = torch.arange(batch, dtype=value.dtype).view(-1, 1, 1, 1, 1)
+    number = number + picture * (table.shape[1] * heads)
+
+    down, across = value.new_tensor(CORNERS).unbind(1)
+    numbers = number.unsqueeze(-1) + ((row * down + across) * heads).unsqueeze(1)
+    shares = (1 - down + (2 * down - 1) * below) * (1 - across + (2 * across - 1) * right)
+    weights = logits.flatten(3).softmax(-1).view(logits.shape)
+    shares = shares * weights.unsqueeze(-1)
+    total = F.embedding_bag(
+        numbers.int().flatten(3).flatten(0, 2),
+        table.reshape(-1, channels),
+        mode="sum",
+        per_sample_weights=shares.flatten(3).flatten(0, 2),
+    )
     return total.view(batch, -1, heads * channels)
 
 
@@ -62,7 +77,7 @@ def sample_with_products(
             )
             for axis, side in ((1, size[0]), (0, size[1]))
         )
-        corners = _corners(x + RING, y + RING, table.shape[2], 0)
+        corners = _corners(x + RING, y + RING, table.shape[2])
         rows, shares = (torch.cat(parts, -1) for parts in zip(*corners, strict=True))
         shares = shares * torch.cat([weights[:, :, :, level]] * 4, -1)
         numbers = _numbers(rows, table.flatten(1, 2), heads).flatten(0, 2)
@@ -79,15 +94,13 @@ def _ringed(value: Tensor, shapes: Shapes) -> list[Tensor]:
     return [F.pad(level.unflatten(1, size), padding) for level, size in pairs]
 
 
-def _corners(
-    x: Tensor, y: Tensor, row: int | Tensor, first: int | Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The four pixels around places on levels whose rows are so long: their rows and shares."""
+def _corners(x: Tensor, y: Tensor, row: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The four pixels around places on a level whose rows are so long: their rows and shares."""
     left, top = x.floor(), y.floor()
     right, below = x - left, y - top
     for down, height in ((0, 1 - below), (1, below)):
         for across, width in ((0, 1 - right), (1, right)):
-            number = (top + down) * row + left + (first + across)
+            number = (top + down) * row + left + across
             yield number.long(), width * height
 
 

@@ -14,31 +14,16 @@ from numba import njit
 from torch import Tensor, nn
 
 from mask2former.model.compiled import as_array, compiled, share_out
+from mask2former.model.halved import REACH, TILE, WEIGHTS, is_suited
 
-TILE, REACH = 4, 6
-"""Outputs and inputs of a tile, along one axis."""
 BLOCK = 256
 """Tiles that are in work at a time: as many as stay near the processor."""
-WEIGHTS = [
-    [1 / 4, 0, 0],
-    [-1 / 6, -1 / 6, -1 / 6],
-    [-1 / 6, 1 / 6, -1 / 6],
-    [1 / 24, 1 / 12, 1 / 6],
-    [1 / 24, -1 / 12, 1 / 6],
-    [0, 0, 1],
-]
-"""From three weights to the six factors of the products: the paper's G."""
 
 
 def pays(convolution: nn.Conv2d, x: Tensor) -> bool:
     """Whether this way is the quickest for a convolution of maps x (N, C, H, W)."""
-    shape = convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation
-    if shape != ((3, 3), (1, 1), (1, 1), (1, 1)) or convolution.groups != 1:
-        return False
-    channels = convolution.in_channels, convolution.out_channels
     # With few tiles it is the factors, four for each weight, that take the time.
-    tiles = x.shape[0] * x.shape[-2] * x.shape[-1] // TILE**2
-    return min(channels) >= 32 and tiles >= max(channels)
+    return is_suited(convolution, x.shape[0] * x.shape[-2] * x.shape[-1] // TILE**2)
 
 
 def transform_weight(weight: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Exported files beside PyTorch and transformers: time, memory, size and accuracy as a table.
 
-python benchmarks/export.py R50 Swin-T nuclei=DATA; without DATA there is no accuracy.
+python benchmarks/export.py R50 Swin-T nuclei=DATA street=DATA; without DATA there is no accuracy.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import tempfile
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from mask2former.build import build_model
 from mask2former.card import ModelCard
 from mask2former.categories import Categories
 from mask2former.checkpoint import load_model
-from mask2former.config import load_config
+from mask2former.config import load_config, override_config
 from mask2former.convert.huggingface import from_huggingface
 from mask2former.engine.evaluate import evaluate
 from mask2former.engine.predict import Predictor
@@ -35,12 +36,18 @@ from mask2former.structures import Prediction
 from mask2former.zoo import find_model
 from measure import BACKBONES, RECIPES, build_theirs
 
+SIZE = (512, 512)
 FORMS = {
     "OpenVINO fp32": Plan("openvino"),
-    "OpenVINO fp32, one size": Plan("openvino", size=(512, 512)),
-    "OpenVINO int8, one size": Plan("openvino", size=(512, 512), precision="int8"),
+    "OpenVINO fp32, one size": Plan("openvino", size=SIZE),
+    "OpenVINO int8, one size": Plan("openvino", size=SIZE, precision="int8"),
     "ONNX fp32": Plan("onnx"),
+    "ONNX fp32, one size": Plan("onnx", size=SIZE),
 }
+SIZES = {"nuclei": (512, 704), "street": (480, 640)}
+"""Into which the pictures fit that a model is measured on; the others' is that of the forms."""
+TASKS = {"street": "semantic"}
+"""Which of a model's tasks is measured, where it is not its own."""
 
 
 class Subject(NamedTuple):
@@ -50,18 +57,23 @@ class Subject(NamedTuple):
     card: ModelCard
     theirs: torch.nn.Module | None
     data: str
+    size: tuple[int, int]
 
 
 def find(name: str) -> Subject:
     """A backbone with random weights, or a bundled model, with its data after an equals sign."""
     name, _, data = name.partition("=")
     if name not in BACKBONES:
-        return Subject(*load_model(find_model(name)), None, data)
+        network, card = load_model(find_model(name))
+        if name in TASKS:
+            config = override_config(card.config, [f"test.task={TASKS[name]}"])
+            card = replace(card, config=config)
+        return Subject(network, card, None, data, SIZES.get(name, SIZE))
     theirs = build_theirs(name)
     config, categories = load_config(RECIPES[name]), Categories.bundled("coco_panoptic")
     network = build_model(config.model, len(categories))
     network.load_state_dict(from_huggingface(theirs.state_dict()))
-    return Subject(network.eval(), ModelCard(config, categories), theirs, "")
+    return Subject(network.eval(), ModelCard(config, categories), theirs, "", SIZE)
 
 
 def prepare_file(path: str, images: Tensor) -> Call:
@@ -71,46 +83,51 @@ def prepare_file(path: str, images: Tensor) -> Call:
 
 
 def write(subject: Subject, form: str, folder: Path) -> Path:
-    """The exported file of a form, proved."""
-    path = folder / (form.replace(" ", "_") + (".onnx" if "ONNX" in form else ""))
+    """The exported file of a form, proved; one that is there already is taken as it is."""
+    name = form.replace(",", "").replace(" ", "_").lower()
+    path = folder / (f"{name}.onnx" if "ONNX" in form else name)
+    if path.exists():
+        return path
     plan = FORMS[form]
-    rule: Callable = write_int8 if plan.precision == "int8" else export
-    more = {"settings": [f"data.root={subject.data}"] if subject.data else []}
-    rule(subject.network, subject.card, plan, path, **(more if rule is write_int8 else {}))
+    if plan.size is not None:
+        plan = plan._replace(size=subject.size)
+    if plan.precision == "int8":
+        settings = [f"data.root={subject.data}"] if subject.data else []
+        write_int8(subject.network, subject.card, plan, path, settings)
+    else:
+        export(subject.network, subject.card, plan, path)
     return path
 
 
-def rows(name: str, forms: list[str], rounds: int) -> Iterator[list[str]]:
+def rows(name: str, forms: list[str], rounds: int, folder: Path) -> Iterator[list[str]]:
     """Lines of the table for one model; everything is timed by turns in this process."""
     subject = find(name)
-    images = pictures(3, None, (512, 512), 1)
+    images = pictures(3, None, subject.size, 1)
     ours = Predictor(copy.deepcopy(subject.network), subject.card, CPU)
-    with tempfile.TemporaryDirectory() as folder:
-        files = {form: write(subject, form, Path(folder)) for form in forms}
-        networks = {form: load_exported(path) for form, path in files.items()}
-        calls: dict[str, Call] = {"PyTorch, this package": lambda: ours.model(images)}
-        calls |= {form: lambda run=run: run(images) for form, run in networks.items()}
-        if (theirs := subject.theirs) is not None:
-            normalised = (images - subject.network.mean) / subject.network.std
-            calls["transformers eager"] = lambda: theirs(normalised)
-        with torch.inference_mode():
-            expected = ours.model(images)[-1]
-            seconds = {form: median(s) for form, s in alternate(calls, rounds).items()}
-        slow = seconds.get("transformers eager")
-        for form, taken in seconds.items():
-            path = files.get(form)
-            yield [
-                name.partition("=")[0],
-                form,
-                f"{1000 * taken:.0f}",
-                "" if slow is None else f"{slow / taken:.2f}",
-                ""
-                if path is None
-                else f"{(peak_memory(prepare_file, str(path), images) or 0) / 1e6:.0f}",
-                "" if path is None else f"{megabytes(path):.0f}",
-                "" if path is None else compare(networks[form](images)[-1], expected),
-                accuracy(subject, None if path is None else path),
-            ]
+    files = {form: write(subject, form, folder) for form in forms}
+    networks = {form: load_exported(path) for form, path in files.items()}
+    calls: dict[str, Call] = {"PyTorch, this package": lambda: ours.model(images)}
+    calls |= {form: lambda run=run: run(images) for form, run in networks.items()}
+    if (theirs := subject.theirs) is not None:
+        normalised = (images - subject.network.mean) / subject.network.std
+        calls["transformers eager"] = lambda: theirs(normalised)
+    with torch.inference_mode():
+        expected = ours.model(images)[-1]
+        seconds = {form: median(s) for form, s in alternate(calls, rounds).items()}
+    slow = seconds.get("transformers eager")
+    for form, taken in seconds.items():
+        path = files.get(form)
+        figures = [f"{1000 * taken:.0f}", "" if slow is None else f"{slow / taken:.2f}"]
+        if path is None:
+            figures += ["", "", ""]
+        else:
+            needed = (peak_memory(prepare_file, str(path), images) or 0) / 1e6
+            differ = compare(networks[form](images)[-1], expected)
+            figures += [f"{needed:.0f}", f"{megabytes(path):.0f}", differ]
+        known = form == "transformers eager"
+        height, width = subject.size
+        model = f"{name.partition('=')[0]}, {height} x {width}"
+        yield [model, form, *figures, "" if known else accuracy(subject, path)]
 
 
 def compare(found: Prediction, expected: Prediction) -> str:
@@ -137,6 +154,9 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--files", type=Path, metavar="FOLDER", help="keep the exported files, and take those there"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     head = [
@@ -150,9 +170,11 @@ def main() -> None:
         "accuracy",
     ]
     print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
-    for name in options.models:
-        for row in rows(name, options.forms, options.rounds):
-            print(f"| {' | '.join(row)} |", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in options.models:
+            folder = (options.files or Path(temporary)) / name.partition("=")[0]
+            for row in rows(name, options.forms, options.rounds, folder):
+                print(f"| {' | '.join(row)} |", flush=True)
     print("\n" + ", ".join(f"{key} {value}" for key, value in describe_machine().items()))
 
 

@@ -83,10 +83,10 @@ def compare(run: Run, graph: Graph, plan: Plan, size: tuple[int, int], batch: in
     outputs = [torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True)]
     rule = compare_predictions if plan.outputs == "network" else compare_results
     differences, pixels = rule(outputs, expected)
-    largest = differences.max().item()
-    if LIMITS[plan.precision][0] < largest < math.inf:
+    largest, limit = differences.max().item(), LIMITS[plan.precision][0]
+    if limit < largest < math.inf:
         own = torch.stack([rule(moved, expected)[0] for moved in nudged(graph, images)]).amax(0)
-        differences = differences[differences > 2 * own]
+        differences = differences[(2 * own <= limit) | (differences > 2 * own)]
     steady = differences.max().item() if differences.numel() else 0.0
     return Check(size, batch, largest, steady, pixels)
 

@@ -14,15 +14,18 @@ from PIL import Image
 model, source, target = sys.argv[1:]
 core = openvino.Core()
 network = core.read_model(f"{model}/model.xml")
-compiled = core.compile_model(network, "CPU")
+compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 about = json.loads(network.get_rt_info(["mask2former"]).value)
+if about["outputs"] != "result":
+    sys.exit(f"{model} was exported without --outputs result")
 categories, test = about["card"]["categories"], about["card"]["config"]["test"]
 
 picture = Image.open(source).convert("RGB")
 scale = min(test["short_edge"] / min(picture.size), test["max_size"] / max(picture.size))
 if about["size"]:  # one size alone: the picture goes into its corner
     scale = min(scale, about["size"][1] / picture.width, about["size"][0] / picture.height)
-small = picture.resize([max(1, round(scale * side)) for side in picture.size])
+sides = [max(1, round(scale * side)) for side in picture.size]
+small = picture.resize(sides, Image.Resampling.BILINEAR)
 height, width = about["size"] or [-(-side // 32) * 32 for side in (small.height, small.width)]
 pixels = np.full((height, width, 3), about["card"]["config"]["model"]["mean"], np.float32)
 pixels[: small.height, : small.width] = small

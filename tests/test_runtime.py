@@ -64,7 +64,7 @@ def test_metadata_comes_back_as_it_was(passport, plain):
         (None, "was not written by `mask2former export`"),
         ("no JSON", "was not written by `mask2former export`"),
         ('{"format": "mask2former-export/0"}', f"-export/0, and this version reads {FORMAT}"),
-        (f'{{"format": "{FORMAT}"}}', "its metadata is cut"),
+        (f'{{"format": "{FORMAT}"}}', "its metadata cannot be read"),
     ],
 )
 def test_foreign_older_and_cut_files_are_refused(text, sentence, plain):

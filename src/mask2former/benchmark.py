@@ -27,6 +27,7 @@ from mask2former.machine import (
     product_of_matrices,
 )
 from mask2former.model.onednn import is_available
+from mask2former.runtime import ExportedNetwork
 
 Size = tuple[int, int]
 """Height and width."""
@@ -150,6 +151,8 @@ def measure(predictor: Predictor, model: str, size: Size, *, batch: int, rounds:
     if predictor.size is not None and predictor.size != size:
         own = "x".join(map(str, predictor.size))
         raise ValueError(f"this file was exported for {own} alone; measure it with --size {own}")
+    if isinstance(predictor.model, ExportedNetwork) and predictor.model.passport.frames is not None:
+        raise ValueError("this file takes clips; benchmark measures pictures, or the model itself")
     predictor = at_size(predictor, size)
     picture = sample_picture(size)
     pixels = torch.from_numpy(picture).movedim(-1, -3).to(predictor.device).float()

@@ -20,6 +20,12 @@ def naming(file: str | Path, sentence: str) -> str:
     return sentence if str(file) in sentence else f"{file}: {sentence}"
 
 
+def last_line(error: BaseException) -> str:
+    """What an error of a library comes to, cut where it is long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return shorten(lines[-1] if lines else type(error).__name__, 150)
+
+
 def explain(error: BaseException) -> str | None:
     """The sentence for a fault that a person can mend; None for a bug, whose traceback helps."""
     if is_out_of_memory(error):

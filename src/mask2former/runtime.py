@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mask2former.card import ModelCard, card_from_json, card_to_json
-from mask2former.faults import shorten
+from mask2former.faults import last_line, shorten
 from mask2former.files import to_json
 from mask2former.structures import Prediction
 
@@ -65,8 +65,11 @@ class Passport(NamedTuple):
             card = card_from_json(document["card"], str(path))
             others = {name: document[name] for name in cls._fields if name not in {"card", "size"}}
             return cls(card=card, size=size, **others)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path}: its metadata is cut ({error}); export it again") from None
+        except (KeyError, TypeError, ValueError) as error:
+            reason = shorten(str(error), 150)
+            raise ValueError(
+                f"{path}: its metadata cannot be read ({reason}); export it again"
+            ) from None
 
 
 class ExportedNetwork:
@@ -132,9 +135,10 @@ def _open_onnx(path: Path, device: str) -> tuple[Run, Passport]:
     if device not in ("auto", "cpu"):
         wanted = f"{device.partition(':')[0].upper()}ExecutionProvider"
         if wanted not in onnxruntime.get_available_providers():
+            more = ", or pip install onnxruntime-gpu" if device.startswith("cuda") else ""
             raise ValueError(
-                f"the ONNX Runtime that is installed has no {device} device; take --device cpu, or "
-                "pip install onnxruntime-gpu"
+                f"the ONNX Runtime that is installed has no {device} device; take --device cpu"
+                f"{more}"
             )
         providers.insert(0, wanted)
     options = onnxruntime.SessionOptions()
@@ -198,6 +202,4 @@ def _import(module: str, name: str, path: Path) -> Any:
 def _unreadable(path: Path, name: str, error: Exception) -> ValueError:
     if not path.exists():
         return ValueError(f"{path} does not exist; name a file that `mask2former export` wrote")
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = shorten(lines[-1] if lines else type(error).__name__, 150)
-    return ValueError(f"{path} cannot be read by {name} ({reason}); export it again")
+    return ValueError(f"{path} cannot be read by {name} ({last_line(error)}); export it again")

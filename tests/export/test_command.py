@@ -64,6 +64,8 @@ def test_command_exports_and_says_what_it_checked(run, model_folder, tmp_path):
         (["--format", "openvino", "--output", "."], "there is something else"),
         (["--format", "onnx", "--int8", "."], "--int8 is for OpenVINO"),
         (["--format", "onnx", "--size", "100"], "write height x width"),
+        (["--format", "openvino", "--calibrate", "3"], "--calibrate is for --int8 DATA"),
+        (["--format", "openvino", "--int8", "test.short_edge=3"], "of test.* only test.task"),
     ],
 )
 def test_wrong_options_are_one_sentence(words, sentence, run, model_folder):

@@ -16,8 +16,8 @@ from mask2former.data import Shapes
 from mask2former.engine.evaluate import evaluate
 from mask2former.engine.predict import Predictor
 from mask2former.export import export as exporting
-from mask2former.export.files import save_onnx
-from mask2former.export.graph import make_graph, output_names, prepare, trace
+from mask2former.export.files import demand_place, replacing, save_onnx
+from mask2former.export.graph import make_graph, output_names, prepare
 from mask2former.export.plan import make_plan
 from mask2former.runtime import Passport, open_exported
 
@@ -52,37 +52,96 @@ def test_exported_file_predicts_and_evaluates_as_its_model(exported, build):
     assert reports[0].summary == pytest.approx(reports[1].summary, abs=1e-3, nan_ok=True)
 
 
-def test_wrong_file_is_deleted(exported, tmp_path, monkeypatch, build):
-    network, card = build()
-    torch.nn.init.normal_(network.transformer_decoder.class_head.weight)  # not what is in the file
-    path = tmp_path / exported.name
+@pytest.fixture
+def refused(exported, tmp_path, build) -> Callable[[str], Path]:
+    """Exports a tiny network over an older file, and wants to be refused with a sentence."""
 
-    def copy(*_: object) -> None:
+    def refused(sentence: str) -> Path:
+        network, card = build()
+        torch.nn.init.normal_(network.transformer_decoder.class_head.weight)  # not the file's
+        path = tmp_path / exported.name
+        (shutil.copytree if exported.is_dir() else shutil.copy)(exported, path)
+        form = "onnx" if path.suffix else "openvino"
+        with pytest.raises(ValueError, match=sentence):
+            exporting.export(network, card, make_plan(card, form), path)
+        return path
+
+    return refused
+
+
+def test_wrong_file_does_not_stay_and_the_one_before_does(exported, refused, monkeypatch):
+    def copy(_: object, path: Path, *__: object) -> None:
         (shutil.copytree if exported.is_dir() else shutil.copy)(exported, path)
 
-    monkeypatch.setattr(exporting, "trace", lambda *_: None)
-    monkeypatch.setattr(exporting, "to_openvino", lambda *_: None)
+    monkeypatch.setattr(exporting, "convert", lambda *_: None)
     monkeypatch.setattr(exporting, "save_openvino", copy)
     monkeypatch.setattr(exporting, "save_onnx", copy)
-    form = "onnx" if path.suffix else "openvino"
-    with pytest.raises(ValueError, match=r"is wrong \(256x320, batch 1: largest .* was deleted"):
-        exporting.export(network, card, make_plan(card, form), path)
-    assert not path.exists()
+    path = refused(r"is wrong \(256x320, batch 1: largest .* and is not kept")
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    wanted = [exported] if exported.is_file() else sorted(exported.iterdir())
+    assert [f.read_bytes() for f in files] == [f.read_bytes() for f in wanted]
 
 
-def test_file_that_does_not_run_is_deleted(onnx, tmp_path, monkeypatch, build):
-    network, card = build()
-    path = tmp_path / "model.onnx"
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        (RuntimeError("no such size"), r"does not run at 256x320, batch 1 \(no such size\)"),
+        (RuntimeError(), r"does not run at 256x320, batch 1 \(RuntimeError\)"),
+        (
+            [np.zeros((1, 3, 4), np.float32)] * 3,
+            r"is wrong \(at 256x320, batch 1, its",
+        ),
+    ],
+)
+def test_file_that_fails_or_has_other_shapes_is_refused(refused, monkeypatch, outputs, sentence):
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        if isinstance(outputs, Exception):
+            raise outputs
+        return outputs
 
-    def fail(images: np.ndarray) -> list[np.ndarray]:
-        raise RuntimeError("no such size")
+    monkeypatch.setattr(exporting, "convert", lambda *_: None)
+    monkeypatch.setattr(exporting, "save_onnx", lambda *_: None)
+    monkeypatch.setattr(exporting, "save_openvino", lambda *_: None)
+    monkeypatch.setattr(exporting, "open_exported", lambda path: (run, None))
+    refused(sentence)
 
-    monkeypatch.setattr(exporting, "trace", lambda *_: None)
-    monkeypatch.setattr(exporting, "save_onnx", lambda *_: shutil.copy(onnx, path))
-    monkeypatch.setattr(exporting, "open_exported", lambda path: (fail, None))
-    with pytest.raises(ValueError, match=r"does not run at 256x320, batch 1 \(no such size\)"):
-        exporting.export(network, card, make_plan(card, "onnx"), path)
-    assert not path.exists()
+
+def test_other_files_in_the_folder_stay(make, tmp_path):
+    path = tmp_path / "mine"
+    path.mkdir()
+    (path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="there is something else; name a new place"):
+        demand_place(path, "openvino")
+    first = make("openvino", size=(64, 96))
+    shutil.copytree(first, path, dirs_exist_ok=True)
+    demand_place(path, "openvino")
+    with replacing(path) as beside:
+        shutil.copytree(first, beside)
+    assert sorted(file.name for file in path.iterdir()) == ["model.bin", "model.xml", "thesis.txt"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "is_folder"), [("openvino", "notes.txt", False), ("onnx", "m.onnx", True)]
+)
+def test_place_of_another_kind_is_refused(form, name, is_folder, tmp_path):
+    path = tmp_path / name
+    path.mkdir() if is_folder else path.write_text("mine")
+    with pytest.raises(ValueError, match="there is something else"):
+        demand_place(path, form)
+
+
+@pytest.mark.parametrize("size", [(32, 96), (96, 32), (32, 32)])
+def test_a_side_of_one_pixel_at_the_coarsest_level(exported, size, build):
+    """Where a resized map has one row, runtimes differ in which row they read."""
+    network, _ = build()
+    images = 255 * torch.rand(2, 3, *size)
+    with torch.no_grad():
+        expected = network(images)[-1]
+    found = mask2former.load(exported).model(images)[-1]
+    torch.testing.assert_close(found.class_logits, expected.class_logits, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found.mask_logits(), expected.mask_logits(), atol=1e-3, rtol=1e-3)
 
 
 def test_fixed_size_takes_pictures_of_any_shape(make: Callable[..., Path]):
@@ -126,8 +185,9 @@ def test_swin_becomes_an_onnx_file(tmp_path: Path):
     network = build_model(config.model, len(card.categories)).eval()
     plan = make_plan(card, "onnx", size=(128, 160))
     passport = Passport(card, plan.outputs, plan.precision, plan.size, plan.frames, "1")
-    program = trace(prepare(make_graph(network, card, plan), plan), plan)
-    save_onnx(program, output_names(card, plan), passport, tmp_path / "swin.onnx")
+    graph = prepare(make_graph(network, card, plan), plan)
+    made = exporting.convert(graph, plan, output_names(card, plan), passport)
+    save_onnx(made, tmp_path / "swin.onnx")
     run, _ = open_exported(tmp_path / "swin.onnx")
     images = 255 * torch.rand(1, 3, 128, 160)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mask2former.export.plan import Plan
-from mask2former.export.verify import pictures, verify
+from mask2former.export.verify import compare_results, fit, pictures, verify
 from mask2former.structures import Prediction
 
 SIZE = (64, 96)
@@ -17,6 +17,7 @@ class Step:
     """Four queries; the first jumps where the pictures' mean passes that of these very pictures."""
 
     network = SimpleNamespace(mean=torch.zeros(3))
+    value_range = (0.0, 255.0)
 
     def __init__(self) -> None:
         self.edges = {batch: pictures(3, None, SIZE, batch).double().mean() for batch in (1, 3)}
@@ -50,19 +51,48 @@ def test_rounding_passes(plan: Plan, query: int) -> None:
     graph = Step()
     checks = list(verify(answering(graph, query, 5e-4), graph, plan))
     assert len(checks) == 2
-    assert all(check.difference == check.steady == pytest.approx(5e-4) for check in checks)
+    assert all(check.difference == pytest.approx(5e-4) for check in checks)
+    assert all(check.steady == (check.difference, 0.0) for check in checks)
     assert "steady" not in str(checks[0])
 
 
 def test_what_pytorch_is_unsteady_about_passes(plan: Plan) -> None:
     graph = Step()
     checks = list(verify(answering(graph, 0, 5.0), graph, plan))
-    assert all(check.difference == pytest.approx(5.0) and check.steady == 0 for check in checks)
-    assert "(0.0e+00 where steady)" in str(checks[0])
+    assert all(check.difference == pytest.approx(5.0) for check in checks)
+    assert all(check.steady == (0.0, 0.0) for check in checks)
+    assert "(where steady: 0.0e+00, 0.000 %)" in str(checks[0])
 
 
 @pytest.mark.parametrize(("query", "error"), [(3, 0.01), (0, 50.0), (3, float("nan"))])
 def test_else_it_does_not(plan: Plan, query: int, error: float) -> None:
     graph = Step()
-    with pytest.raises(ValueError, match=r"is wrong \(64x96, batch 1: .* was deleted"):
+    with pytest.raises(ValueError, match=r"is wrong \(64x96, batch 1: .* is not kept"):
         list(verify(answering(graph, query, error), graph, plan))
+
+
+SCORES = torch.tensor([[0.9, 0.6, 0.6, 0.2]])
+LABELS = torch.tensor([[4, 5, 6, 4]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "far"),
+    [
+        ([4, 5, 6, 4], 0.0),
+        ([4, 6, 5, 4], 0.0),  # two that are equally sure have changed places
+        ([4, 5, 6, 7], 0.2),  # a label that nobody gave
+        ([5, 5, 6, 4], 0.3),  # that of one which is less sure
+    ],
+)
+def test_labels_count_by_how_sure_they_are(labels: list[int], far: float) -> None:
+    masks = torch.zeros(1, 4, 8, 8, dtype=torch.bool)
+    found = (SCORES, torch.tensor([labels]), masks)
+    differences, pixels = compare_results(found, (SCORES, LABELS, masks))
+    assert differences.max().item() == pytest.approx(far)
+    assert pixels == 0
+
+
+def test_pictures_have_the_range_of_the_model() -> None:
+    shown = pictures(3, None, SIZE, 1)
+    wide = fit(shown, (-100.0, 65435.0))
+    torch.testing.assert_close(wide, shown * 257 - 100)

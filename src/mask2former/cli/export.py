@@ -33,31 +33,35 @@ def export(
     ] = None,
     half: Annotated[bool, typer.Option("--fp16", help="OpenVINO: store weights in fp16")] = False,
     calibrate: Annotated[
-        int, typer.Option(min=1, help="--int8: with so many training pictures")
-    ] = 100,
+        int | None, typer.Option(min=1, help="--int8: with so many training pictures (100)")
+    ] = None,
 ) -> None:
     """Write a file that runs without PyTorch, and prove it against PyTorch."""
     from mask2former.checkpoint import load_model
     from mask2former.export.export import export as write
-    from mask2former.export.files import default_path, demand_libraries, demand_new
-    from mask2former.export.plan import make_plan
+    from mask2former.export.files import default_path, demand_libraries, demand_place
+    from mask2former.export.plan import as_format, make_plan
     from mask2former.report.run_folder import format_seconds
     from mask2former.zoo import find_model
 
     start = time.perf_counter()
     settings = as_settings(int8 or ())
-    network, card = load_model(find_model(model))
+    if calibrate is not None and not settings:
+        raise ValueError("--calibrate is for --int8 DATA; leave it out")
     asked = as_size(size) if size else None
+    path = output or default_path(as_format(form))
+    demand_libraries(form, *(["nncf"] if settings else []))
+    demand_place(path, form)
+    network, card = load_model(find_model(model))
     plan = make_plan(
         card, form, outputs=outputs, size=asked, frames=frames, half=half, int8=bool(settings)
     )
-    path = output or default_path(plan.format)
-    demand_libraries(plan.format, *(["nncf"] if settings else []))
-    demand_new(path, plan.format)
     if settings:
         from mask2former.export.int8 import export_int8
 
-        table = export_int8(network, card, plan, path, settings, calibrate=calibrate, say=say)
+        table = export_int8(
+            network, card, plan, path, settings, calibrate=calibrate or 100, say=say
+        )
         print(table)
         if table.warning is not None:
             complain(f"warning: {table.warning}")
@@ -70,6 +74,8 @@ def export(
     if plan.outputs == "network":
         print(f"next: `mask2former predict PICTURES --model {path}`")
     else:
+        if card.config.test.task == "instance" and card.config.test.suppress is not None:
+            print("the graph has no test.suppress: objects that are found twice are there twice")
         print(f"next: run it without PyTorch, as examples/{EXAMPLES[plan.format]} does")
 
 

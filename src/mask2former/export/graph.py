@@ -37,11 +37,15 @@ class Graph(nn.Module):
     """A network and what of its last prediction is told: all of it, or a result."""
 
     def __init__(
-        self, network: Mask2Former, rule: Callable[[Prediction], tuple[Tensor, ...]]
+        self,
+        network: Mask2Former,
+        rule: Callable[[Prediction], tuple[Tensor, ...]],
+        value_range: tuple[float, float],
     ) -> None:
         super().__init__()
         self.network: Mask2Former = network
         self.rule = rule
+        self.value_range = value_range  # black and white, in the pictures' own numbers
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Pictures (B, 3, H, W) or clips (B, T, 3, H, W) -> the outputs named by `output_names`."""
@@ -51,7 +55,7 @@ class Graph(nn.Module):
 def make_graph(network: Mask2Former, card: ModelCard, plan: Plan) -> Graph:
     """The network, as it is, with the outputs that are wanted."""
     rule = tuple if plan.outputs == "network" else Rule.of_card(card)
-    return Graph(network, rule)
+    return Graph(network, rule, card.config.model.value_range or (0.0, 255.0))
 
 
 def output_names(card: ModelCard, plan: Plan) -> Sequence[str]:
@@ -61,7 +65,7 @@ def output_names(card: ModelCard, plan: Plan) -> Sequence[str]:
 
 def trace(graph: Graph, plan: Plan) -> ExportedProgram:
     """Follow a graph that is prepared through one call, for one size or for all."""
-    images = example(graph.network.mean.shape[0], plan)
+    images = example(graph, plan)
     with torch.no_grad(), quiet():
         return torch.export.export(graph, (images,), dynamic_shapes=dynamic_sides(plan))
 
@@ -88,16 +92,16 @@ def prepare(graph: Graph, plan: Plan) -> Graph:
         if isinstance(module, DeformableAttention):
             module.sample = sample
     if plan.size is not None and plan.precision != "int8":
-        halve_convolutions(network, example(network.mean.shape[0], plan))
+        halve_convolutions(network, example(copied, plan))
     return copied
 
 
-def example(channels: int, plan: Plan) -> Tensor:
+def example(graph: Graph, plan: Plan) -> Tensor:
     """Pictures or clips to trace with: a batch of one would be taken for always one."""
-    size = plan.size or TRACED
     frames = [] if plan.frames is None else [plan.frames]
     batch = 2 if plan.size is None else 1
-    return torch.rand(batch, *frames, channels, *size) * 255
+    shape = batch, *frames, graph.network.mean.shape[0], *(plan.size or TRACED)
+    return torch.empty(shape).uniform_(*graph.value_range)
 
 
 def dynamic_sides(plan: Plan) -> dict | None:

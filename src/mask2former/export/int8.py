@@ -16,16 +16,17 @@ from torch import nn
 from mask2former import __version__
 from mask2former.build import build_split
 from mask2former.card import ModelCard
-from mask2former.config import override_config
+from mask2former.config import Config, override_config
 from mask2former.config.recipes import read_overrides
 from mask2former.data import Dataset
 from mask2former.data.transforms import shorten
 from mask2former.engine.evaluate import evaluate
 from mask2former.engine.predict import Predictor
-from mask2former.export.files import delete, quiet, save_openvino, to_openvino
-from mask2former.export.graph import TRACED, Graph, make_graph, output_names, prepare, trace
+from mask2former.export.export import convert
+from mask2former.export.files import quiet, replacing, save_openvino
+from mask2former.export.graph import TRACED, Graph, make_graph, output_names, prepare
 from mask2former.export.plan import Plan
-from mask2former.export.verify import pictures, verify
+from mask2former.export.verify import fit, pictures, verify
 from mask2former.layouts import settle_evaluation
 from mask2former.model.mask2former import Mask2Former
 from mask2former.runtime import (
@@ -43,6 +44,7 @@ DELICATE_STEPS = ("ScaledDotProductAttention", "Interpolate")
 """Steps whose inputs stay so too: mask features that hold coordinates (of sampled queries) have
 ranges in which 256 steps are too few, and their resizing decides the attention masks."""
 TIMED = 7
+CPU = torch.device("cpu")
 BEARABLE = 0.01
 """The part of a figure that int8 may cost without a warning."""
 
@@ -110,13 +112,10 @@ def export_int8(
 
     The fp32 graph is proved first. `settings` name the data, as those of `evaluate`.
     """
-    written = write_int8(network, card, plan, path, settings, calibrate=calibrate, say=say)
-    assert written.validation is not None
-    try:
+    with replacing(path) as beside:
+        written = write_int8(network, card, plan, beside, settings, calibrate=calibrate, say=say)
+        assert written.validation is not None
         return measure(written, written.validation)
-    except BaseException:
-        delete(path)
-        raise
 
 
 def write_int8(
@@ -131,24 +130,23 @@ def write_int8(
 ) -> Written:
     """The file alone; without settings it is calibrated on the bundled pictures."""
     graph = make_graph(network.eval(), card, plan)
-    names = output_names(card, plan)
     passport = Passport(card, plan.outputs, plan.precision, plan.size, plan.frames, __version__)
     config, calibration, validation = card.config, None, None
     if settings:
-        config, calibration, validation = open_data(card, settings)
+        config, calibration, validation = open_data(card, settings, say)
     prepared = prepare(graph, plan)
-    model = to_openvino(trace(prepared, plan), names, passport)
+    model = convert(prepared, plan, output_names(card, plan), passport)
     full = compile_openvino(model)
     for check in verify(full, graph, plan._replace(precision="fp32")):
         say(f"fp32 checked: {check}")
     eyes = Predictor(ExportedNetwork(full, passport), replace(card, config=config), CPU)
     if calibration is None:
-        size = plan.size or TRACED
-        inputs = list(pictures(network.mean.shape[0], plan.frames, size, 8).split(1))
-        small = quantise(model, prepared, [piece.numpy() for piece in inputs])
+        shown = pictures(network.mean.shape[0], None, plan.size or TRACED, 8)
+        inputs = [piece.numpy() for piece in fit(shown, graph.value_range).split(1)]
     else:
         say(f"calibrates on {min(calibrate, len(calibration))} pictures")
-        small = quantise(model, prepared, list(calibration_inputs(eyes, calibration, calibrate)))
+        inputs = list(calibration_inputs(eyes, calibration, calibrate))
+    small = quantise(model, prepared, inputs)
     small.set_rt_info(passport.to_text(), [KEY])
     save_openvino(small, path, plan.precision)
     run, _ = open_exported(path)
@@ -156,21 +154,33 @@ def write_int8(
     return Written({"fp32": full, "int8": run}, sizes, eyes, passport, validation)
 
 
-CPU = torch.device("cpu")
+def open_data(
+    card: ModelCard, settings: Sequence[str], say: Callable[[str], None] = lambda line: None
+) -> tuple[Config, Dataset, Dataset]:
+    """The settings, the pictures to calibrate on, and those to measure on.
 
-
-def open_data(card: ModelCard, settings: Sequence[str]) -> tuple[Any, Dataset, Dataset]:
-    """The settings, the pictures to calibrate on, and those to measure on."""
+    `say` hears how the data was read. Of `test.*` the task alone may be set: what is measured is
+    what the file does.
+    """
+    typed = read_overrides(settings)
+    others = sorted(typed.get("test", {}).keys() - {"task"})
+    if others:
+        raise ValueError(
+            f"--int8 test.{others[0]}: an exported file keeps the model's own; of test.* only "
+            "test.task says what is measured"
+        )
     config = override_config(card.config, settings)
-    typed, task = read_overrides(settings), card.config.test.task
-    config, _ = settle_evaluation(config, typed, "val", wanted=task)
+    task = config.test.task
+    config, says = settle_evaluation(config, typed, "val", wanted=task)
+    for sentence in says:
+        say(f"data: {sentence}")
     validation = build_split(config.data, "val", task, card.categories)
     try:
         trained, _ = settle_evaluation(config, typed, "train", wanted=task)
-        calibration = build_split(trained.data, "train", task, card.categories)
-    except (ValueError, OSError):  # a folder with validation pictures alone
-        calibration = validation
-    return config, calibration, validation
+        return config, build_split(trained.data, "train", task, card.categories), validation
+    except (ValueError, OSError) as error:  # a folder with validation pictures alone
+        say(f"calibrates on the validation pictures, as those to train on cannot be read: {error}")
+        return config, validation, validation
 
 
 def calibration_inputs(eyes: Predictor, dataset: Dataset, most: int) -> Iterator[np.ndarray]:

@@ -106,9 +106,10 @@ def segments(
     same = (labels[:, :, None] == labels[:, None]) & alive[:, None] & ~things[:, :, None]
     first = same.int().argmax(-1)
     number = torch.where(alive, torch.where(things, numbers, first) + 1, 0)  # (B, Q)
-    found = (mine & on & alive[..., None, None]) * number[..., None, None]
+    owned = number.gather(1, owner.flatten(1)).unflatten(1, owner.shape[2:])
+    found = torch.where(masks.gather(1, owner).squeeze(1) >= 0.5, owned, 0)
     here = number == numbers + 1
-    return found.sum(1).int(), labels.int(), torch.where(here, scores, 0.0)
+    return found.int(), labels.int(), torch.where(here, scores, 0.0)
 
 
 def mask_logits(prediction: Prediction) -> Tensor:

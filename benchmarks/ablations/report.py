@@ -31,6 +31,8 @@ of 128 x 128, four a step, and {steps} steps. `python benchmarks/ablations/run.p
 paper trains R50 on COCO and ADE20K for days: that a difference does not show here says little of
 the paper.
 
+All rows with one seed took {minutes:.0f} minutes of one processor core, which other work shared.
+
 `ours` is the mean over (number of) seeds, in percent. A difference counts where it is larger than
 its 95 % interval, which comes from the spread of all rows over their seeds. A step is loss and
 gradients of four crops with nine objects each, on one thread; its time is that of the processor,
@@ -61,6 +63,7 @@ class Found(NamedTuple):
     gflop: float
     parameters: int
     steps: int
+    seconds: float  # one seed, training and evaluation
 
 
 class Spread(NamedTuple):
@@ -85,13 +88,13 @@ def read(path: Path) -> dict[str, dict[str, Found]]:
             lines[line["task"], line["row"]].append(line)
     found: dict[str, dict[str, Found]] = defaultdict(dict)
     for (task, row), own in lines.items():
-        step, memory, gflop = (
+        step, memory, gflop, seconds = (
             median(float(line[name]) for line in own)
-            for name in ("step_seconds", "megabytes", "gflop")
+            for name in ("step_seconds", "megabytes", "gflop", "seconds")
         )
         values = [100 * float(line["value"]) for line in own]
         counts = (int(own[0][name]) for name in ("parameters", "steps"))
-        found[task][row] = Found(values, step, memory, gflop, *counts)
+        found[task][row] = Found(values, step, memory, gflop, *counts, seconds)
     if len({line["steps"] for own in lines.values() for line in own}) != 1:
         raise SystemExit(f"{path} holds no runs, or runs of different lengths: no fair comparison")
     return found
@@ -151,15 +154,26 @@ def describe(row: Row, table: str, task: str, found: Mapping[str, Found]) -> lis
 def write(found: Mapping[str, Mapping[str, Found]]) -> str:
     """The page."""
     some = next(row for rows in found.values() for row in rows.values())
-    page = [INTRODUCTION.format(steps=some.steps)]
+    minutes = sum(row.seconds for rows in found.values() for row in rows.values()) / 60
+    page = [INTRODUCTION.format(steps=some.steps, minutes=minutes)]
     for task, rows in found.items():
         spread = pool(rows.values())
         known = f"; spread over seeds: {spread.deviation:.1f}" if spread.freedom else ""
         page.append(f"## {task.capitalize()}: {SETTINGS[task].metric} ({SOURCES[task]}){known}\n")
+        page.append(f"{summarise(task, rows)}\n")
         for table, title in TABLES.items():
             if lines := [describe(row, table, task, rows) for row in rows_of(table, rows)]:
                 page += [f"### Table {table}: {title}\n", *as_markdown(lines), ""]
     return "\n".join(page).rstrip() + "\n"
+
+
+def summarise(task: str, found: Mapping[str, Found]) -> str:
+    """Which of the paper's directions show, which do not, and of which nothing can be said."""
+    told: dict[str, list[str]] = defaultdict(list)
+    for row in ROWS:
+        if row.name != row.against and {row.name, row.against} <= found.keys():
+            told[judge(*compare(row, task, found))].append(row.name)
+    return "\n".join(f"- {verdict}: {'; '.join(names)}" for verdict, names in sorted(told.items()))
 
 
 def as_markdown(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -57,12 +57,11 @@ def halve_convolutions(network: nn.Module, example: Tensor) -> int:
 
 def pays(convolution: nn.Conv2d, x: Tensor) -> bool:
     """Whether rows come in fours, and half the products are worth twice the weights."""
-    tiles = x.shape[-2] * x.shape[-1] // TILE**2
-    return x.shape[-2] % TILE == 0 and is_suited(convolution, tiles)
+    return x.shape[-2] % TILE == 0 and is_suited(convolution, x.shape[-2] * x.shape[-1] // TILE)
 
 
 def is_suited(convolution: nn.Conv2d, tiles: int) -> bool:
-    """Whether a convolution is of the kind, and has enough tiles of 4 x 4 outputs to gain by it."""
+    """Whether a convolution is of the kind, and has enough tiles of outputs to gain by it."""
     shape = convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation
     if shape != ((3, 3), (1, 1), (1, 1), (1, 1)) or convolution.groups != 1:
         return False

@@ -71,12 +71,12 @@ def is_suited(convolution: nn.Conv2d, tiles: int) -> bool:
 
 def _convolve(convolution: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (N, C, H, W) -> (N, K, H, W); the factors (6, K, C, 1, 3) stand for the weight."""
-    last = x.shape[2] - TILE + 1
+    factors, last = convolution.get_buffer("factors"), x.shape[2] - TILE + 1
     padded = F.pad(x, (0, 0, 1, TILE - 1))
     rows = [padded[:, :, first : first + last : TILE] for first in range(REACH)]
     products = [
         F.conv2d(row, factor, padding=(0, 1))
-        for row, factor in zip(_sum_inputs(*rows), convolution.factors, strict=True)
+        for row, factor in zip(_sum_inputs(*rows), factors, strict=True)
     ]
     out = torch.stack(_sum_products(*products), 3).flatten(2, 3)
     return out if bias is None else out + bias.view(-1, 1, 1)

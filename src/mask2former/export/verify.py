@@ -22,10 +22,10 @@ OTHER_SIZES = ((192, 224), (320, 256), (32, 96))
 BATCHES = (1, 3)
 ROUNDING = 1e-3
 """How much of a sum's terms counts as large: a sum of terms of 10,000 may be off by 0.01."""
-NUDGE, NUDGES = 1e-2, 4
+NUDGE, NUDGES, MORE = 1e-2, 8, 10
 """Of a grey level. Rounding may turn a pixel of an attention mask on or off, and its query, and
 those that read it, then answer otherwise, in any two implementations. Where PyTorch itself moves
-when pixels move so little, so many times, the file may differ twice as far."""
+when pixels move so little, so many times, the file may differ ten times as far."""
 LIMITS = {"fp32": (1e-3, 1e-3), "fp16": (5e-2, 2e-2)}
 """By precision: the largest difference of a number (of those above 1: relative), and the largest
 share of pixels that may differ."""
@@ -87,10 +87,12 @@ def compare(run: Run, graph: Graph, plan: Plan, size: tuple[int, int], batch: in
     if (largest <= limit and pixels <= few) or largest == math.inf:
         return Check(size, batch, largest, pixels, (largest, pixels))
     own, flips = zip(*(rule(moved, expected) for moved in nudged(graph, images)), strict=True)
-    bearable = 2 * torch.stack(own).amax(0)
+    bearable = MORE * torch.stack(own).amax(0)
     others = differences[(bearable <= limit) | (differences > bearable)]
     steady = others.max().item() if others.numel() else 0.0
-    return Check(size, batch, largest, pixels, (steady, pixels if pixels > 2 * max(flips) else 0.0))
+    return Check(
+        size, batch, largest, pixels, (steady, pixels if pixels > MORE * max(flips) else 0.0)
+    )
 
 
 def ask(run: Run, images: Tensor, plan: Plan) -> list[Tensor]:

@@ -26,7 +26,8 @@ SOURCES = {"semantic": "mIoU on ADE20K", "instance": "AP on COCO", "panoptic": "
 INTRODUCTION = """# Ablations
 
 The paper's tables 4, 5, X and XI with a small network (EfficientNet-Lite0, 5.4 M parameters), crops
-of 128 x 128, four a step, and {steps} steps. `python benchmarks/ablations/run.py` trains the rows,
+of 128 x 128, four a step, and {steps} steps. `python benchmarks/ablations/run.py --semantic camvid`
+trains the rows (with `--rows default --seeds 5`: the reference again and again, for the spread),
 `python benchmarks/ablations/report.py` writes this page from [ablations.csv](ablations.csv). The
 paper trains R50 on COCO and ADE20K for days: that a difference does not show here says little of
 the paper.

@@ -17,7 +17,9 @@ def table(path: Path) -> str:
     groups: dict[tuple[str, str, str, str], list[dict[str, str]]] = defaultdict(list)
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            key = (row["recipe"], row["measure"], row["contender"], row["minutes"])
+            more = [word for word in row["settings"].split() if not word.startswith("data.")]
+            name = ", ".join([row["contender"], *more])
+            key = (row["recipe"], row["measure"], name, row["minutes"])
             groups[key].append(row)
     lines = ["| recipe | network | minutes | steps | result | seeds |", "| --- " * 6 + "|"]
     ranked = sorted(groups.items(), key=lambda item: (item[0][0], -value_of(item[1])))

@@ -98,20 +98,3 @@ def test_examples_need_neither_torch_nor_this_package(task, make, tmp_path):
     assert "pixels" in done.stdout
     with Image.open(tmp_path / "found.png") as drawn:
         assert np.asarray(drawn).shape[2] == 3
-
-
-@pytest.mark.slow
-def test_int8_is_measured_beside_fp32(run, model_folder, tmp_path):
-    path = tmp_path / "small"
-    words = ["--format", "openvino", "--size", "64x96", "--output", path]
-    status, out, err = run(
-        "export", model_folder, *words, "--int8", "data.format=shapes", "--calibrate", "2"
-    )
-    assert status == 0, err
-    assert "fp32 checked: 64x96" in out
-    assert "precision" in out
-    assert (path / "model.xml").is_file()
-    assert (
-        'precision="INT8"' in (path / "model.xml").read_text()
-        or "FakeQuantize" in (path / "model.xml").read_text()
-    )

@@ -30,7 +30,7 @@ from mask2former.engine.learner import Learner
 from mask2former.engine.predict import Predictor, resize
 from mask2former.engine.processes import Team
 from mask2former.engine.start import initialise_backbone
-from mask2former.model.backbone import TimmBackbone, load_lite0_package
+from mask2former.model.backbone import TimmBackbone, load_lite_package
 from mask2former.structures import Batch, Instances, Prediction, Result, SemanticMap
 
 VOID = 255
@@ -284,7 +284,7 @@ class Pyramid(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.backbone = TimmBackbone("tf_efficientnet_lite0")
-        load_lite0_package(self.backbone)
+        load_lite_package(self.backbone, 0)
         channels = self.backbone.channels
         self.strides = sorted(channels)
         self.fpn = FeaturePyramidNetwork([channels[stride] for stride in self.strides], dim)
@@ -299,7 +299,7 @@ class Pyramid(nn.Module):
 def load_features(body: nn.Module) -> None:
     """Give a timm feature extractor the ImageNet weights that ours begins with."""
     known = TimmBackbone("tf_efficientnet_lite0", norm="trainable")
-    load_lite0_package(known)
+    load_lite_package(known, 0)
     body.load_state_dict(known.body.state_dict())
 
 

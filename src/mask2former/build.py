@@ -17,8 +17,9 @@ from mask2former.data import (
     resize_and_crop,
     resize_only,
 )
+from mask2former.data.colors import disturb, jitter
 from mask2former.data.listener import STRICT, Listener
-from mask2former.data.transforms import PADDING, ColorJitterSSD, Transform
+from mask2former.data.transforms import PADDING, Recolor, Transform
 from mask2former.loss import mask_loss
 from mask2former.loss.criterion import Criterion
 from mask2former.loss.matcher import Matcher
@@ -276,11 +277,12 @@ def build_augmentation(
                 augmentation.size, augmentation.scale, augmentation.flips, padding
             )
         case c.ResizeAndCrop():
+            changes = {False: [], True: [Recolor(jitter)], "strong": [Recolor(disturb)]}
             return resize_and_crop(
                 augmentation.short_edges,
                 augmentation.max_size,
                 augmentation.crop,
-                color=[ColorJitterSSD()] if augmentation.color else [],
+                color=changes[augmentation.color],
                 flips=augmentation.flips,
                 padding=padding,
             )

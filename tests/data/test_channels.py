@@ -12,9 +12,10 @@ import torch
 from mask2former.config import Data, Split
 from mask2former.data import Dataset, large_scale_jitter, resize_and_crop, resize_only
 from mask2former.data.channels import measure_channels
+from mask2former.data.colors import disturb
 from mask2former.data.dataset import as_sample
 from mask2former.data.loader import training_loader
-from mask2former.data.transforms import ColorJitterSSD
+from mask2former.data.transforms import Recolor
 from mask2former.open_data import build_dataset
 
 PIXELS = np.random.default_rng(0).integers(0, 65536, (1, 40, 60, 5), np.uint16)
@@ -26,7 +27,7 @@ MEAN = (1.0, 2.0, 3.0, 4.0, 5.5)
     "transform",
     [
         large_scale_jitter(64, (0.5, 0.9), padding=MEAN),
-        resize_and_crop([30], 1000, (64, 64), color=[ColorJitterSSD()], padding=MEAN),
+        resize_and_crop([30], 1000, (64, 64), color=[Recolor(disturb)], padding=MEAN),
         resize_only(64, padding=MEAN),
     ],
 )

@@ -1,5 +1,7 @@
 """The endless stream of batches: complete, resumable and the same for any number of workers."""
 
+import subprocess
+import sys
 from itertools import islice
 
 import numpy as np
@@ -121,6 +123,20 @@ def test_fault_in_reading_is_one_sentence_with_the_file(
     assert str(caught.value) in {f"{broken.file(i)}: {sentence}" for i in range(2)}
 
 
+def test_error_that_nobody_catches_ends_the_run_and_its_workers() -> None:
+    script = (
+        "from mask2former.data import Shapes, large_scale_jitter, training_loader as load\n"
+        "batches = load(Shapes(5, (40, 40)), large_scale_jitter(32), 2, seed=0, workers=2)\n"
+        "next(batches)\n"
+        "raise ZeroDivisionError('a bug')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("ZeroDivisionError: a bug\n")
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_error_of_the_program_keeps_its_kind_and_names_the_file(workers: int) -> None:
     broken = Broken(ZeroDivisionError, "a bug")
@@ -129,6 +145,45 @@ def test_error_of_the_program_keeps_its_kind_and_names_the_file(workers: int) ->
         next(loader)
     notes = getattr(caught.value, "__notes__", [])
     assert "while reading shapes/0/" in "".join([str(caught.value), *notes])
+
+
+def pasting_batches(count: int, *, chance: float, start: int = 0, workers: int = 0) -> list[Batch]:
+    shapes, transform = Shapes(5, (40, 40)), large_scale_jitter(32, (1, 1))
+    loader = training_loader(
+        shapes, transform, 2, seed=3, start=start, workers=workers, paste_chance=chance
+    )
+    return list(islice(loader, count))
+
+
+def test_pasting_is_resumed_and_the_same_for_any_number_of_workers() -> None:
+    whole = pasting_batches(6, chance=0.7)
+    assert_equal(whole[2:], pasting_batches(4, chance=0.7, start=4, workers=2))
+
+
+def test_pasting_comes_as_often_as_its_chance_and_leaves_the_rest() -> None:
+    plain, pasted = (pasting_batches(60, chance=chance) for chance in (0.0, 0.25))
+    changed = [
+        not torch.equal(p, q)
+        for a, b in zip(plain, pasted, strict=True)
+        for p, q in zip(a.images, b.images, strict=True)
+    ]
+    assert 0.1 < np.mean(changed) < 0.3  # some pasted pictures have no chosen region
+
+
+def test_fault_in_the_pasted_picture_names_it() -> None:
+    class HalfBroken(Shapes):
+        def sample(self, index: int) -> Sample:
+            if index == 1:
+                raise ValueError(f"{self.file(index)}: is torn")
+            return super().sample(index)
+
+    shapes = HalfBroken(2, (40, 40))
+    loader = training_loader(
+        shapes, large_scale_jitter(32), 1, seed=0, repeats=np.array([1.0, 0.0]), paste_chance=1.0
+    )
+    with pytest.raises(ValueError, match="is torn") as caught:
+        list(islice(loader, 20))
+    assert str(caught.value) == f"{shapes.file(1)}: is torn"
 
 
 def test_repeated_pictures_come_as_often_as_their_factors_say() -> None:

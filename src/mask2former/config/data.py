@@ -54,7 +54,13 @@ class ResizeAndCrop(Settings):
     short_edges: tuple[Count, ...] = Field(min_length=1)
     max_size: PositiveInt = 100_000
     crop: tuple[Count, Count] | None = Field(description="height and width; null: whole pictures")
-    color: bool = True
+    color: Annotated[
+        bool | Literal["strong"],
+        Field(
+            description="jitter the colours; strong: also gamma, grey, blur, noise, light and "
+            "texture, for other cameras and places than those of the training pictures"
+        ),
+    ] = True
     flips: Literal["none", "horizontal", "both", "turns"] = "horizontal"
 
 
@@ -166,6 +172,13 @@ class Data(Settings):
         None,
         description="validate on some training pictures, train on the rest: on every n-th from k "
         "(k, n), or on those whose path ends as a pattern says (patient7_*, drive3/*)",
+    )
+    paste: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="the chance that a training picture gets about half the regions of another one "
+        "(Copy-Paste, ClassMix)",
     )
     first: PositiveInt | None = Field(
         None, description="use only the first pictures of each split, in its order"

@@ -21,7 +21,7 @@ class TimmBackbone(Settings):
     weights: str | None = Field(
         None,
         description="training starts from: a file of timm or torchvision weights, 'timm' (from its "
-        "cache or the Hub), or 'efficientnet-lite0-package'",
+        "cache or the Hub), or 'efficientnet-lite0-package' (1 and 2 too)",
     )
 
 

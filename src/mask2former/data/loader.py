@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
+import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -13,6 +16,7 @@ import torch
 from torch.utils import data
 
 from mask2former.data.dataset import Dataset
+from mask2former.data.pasting import paste
 from mask2former.data.transforms import PADDING, PadRightBottom, Transform
 from mask2former.faults import naming
 from mask2former.structures import STRIDE, Batch, Sample, Targets
@@ -89,18 +93,28 @@ class _Drawn(data.Dataset[Sample | Fault]):
     """A data set read by `Draw`: the transform's random draws are a function of seed and position,
     so that neither the number of workers nor a resumed run changes them."""
 
-    def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
+    def __init__(
+        self, dataset: Dataset, transform: Transform, seed: int, paste_chance: float
+    ) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
+        self.paste_chance = paste_chance
 
     def __getitem__(self, index: Draw) -> Sample | Fault:
         position, picture = index
         key = np.random.SeedSequence((self.seed, position)).generate_state(1, np.uint64)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(key[0]))
+            sample = self._read(picture)
+            if isinstance(sample, Fault) or torch.rand(()) >= self.paste_chance:
+                return sample
+            other = self._read(int(torch.randint(len(self.dataset), ())))
+            return other if isinstance(other, Fault) else paste(sample, other)
+
+    def _read(self, picture: int) -> Sample | Fault:
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(key[0]))
-                return self.transform(self.dataset.sample(picture))
+            return self.transform(self.dataset.sample(picture))
         except (ValueError, OSError) as error:
             return Fault(naming(self.dataset.file(picture), str(error)))
         except Exception as error:
@@ -140,9 +154,24 @@ def _without_faults(batches: Iterable[Batch | Fault]) -> Iterator[Batch]:
         yield batch
 
 
-def _leave_ending_to_the_run(worker: int) -> None:
-    """A polite kill of the whole group is for the run, which saves and then ends its workers."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+class _EndsWithTheRun:
+    """What a worker does when it is told to end (SIGTERM).
+
+    A polite kill of the whole group is for the run, which saves and then ends its workers: they go
+    on. But at the exit of the interpreter the run itself tells them so and waits for their end,
+    which must come, or an error that nobody caught would hang there.
+    """
+
+    def __init__(self) -> None:
+        self.run_exits = multiprocessing.Event()
+        atexit.register(self.run_exits.set)  # before multiprocessing's own, as it came later
+
+    def __call__(self, worker: int) -> None:
+        signal.signal(signal.SIGTERM, self.end)
+
+    def end(self, *_: object) -> None:
+        if self.run_exits.is_set():
+            os._exit(0)
 
 
 def training_loader(
@@ -157,15 +186,17 @@ def training_loader(
     world: int = 1,
     padding: Sequence[float] = (PADDING,),
     repeats: np.ndarray | None = None,
+    paste_chance: float = 0.0,
 ) -> Iterator[Batch]:
     """Load `batch_size` pictures a process, without end; the first `start` were seen before.
 
+    With `paste_chance` a picture gets regions of a random other one.
     What differs in size within a batch is padded with the colour `padding`: the model's mean, as
     the official code pads whole frames after normalising.
     Raises ValueError with the reader's own sentence where a picture cannot be read.
     """
     loader = data.DataLoader(
-        _Drawn(dataset, transform, seed),
+        _Drawn(dataset, transform, seed, paste_chance),
         batch_size=batch_size,
         sampler=InfiniteSampler(len(dataset), seed, start, rank=rank, world=world, repeats=repeats),
         num_workers=workers,
@@ -173,7 +204,7 @@ def training_loader(
         # Its own, or each start of the loader would draw from the global one that dropout uses,
         # and a resumed run would go on with other numbers.
         generator=torch.Generator(),
-        worker_init_fn=_leave_ending_to_the_run,
+        worker_init_fn=_EndsWithTheRun() if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
     return _without_faults(loader)

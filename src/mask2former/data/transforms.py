@@ -56,7 +56,7 @@ def resize_and_crop(
 ) -> Transform:
     """Resize the short edge to one of `short_edges`, crop, jitter the colours, flip and pad.
 
-    The recipe of ADE20K, Cityscapes and Mapillary Vistas with `color=[ColorJitterSSD()]`, and of
+    The recipe of ADE20K, Cityscapes and Mapillary Vistas with `color=[Recolor(jitter)]`, and of
     YouTube-VIS with `crop=None`.
     """
     cropped = [] if crop is None else [Crop(crop, anywhere)]
@@ -145,25 +145,17 @@ class RandomTranspose:
         return _replaced(sample, sample["image"].mT, sample["ids"].mT)
 
 
-class ColorJitterSSD:
-    """The colour jitter of SSD (Liu et al., ECCV 2016), as detectron2's ColorAugSSDTransform.
+class Recolor:
+    """Change the colours of 8-bit RGB by a function of (..., 3, H, W); leave other pictures."""
 
-    Every step comes with probability 1/2 and is rounded down to 8 bits: brightness, then contrast,
-    saturation and hue, or saturation, hue and contrast. v2's own jitter blends with grey and
-    permutes channels instead. It knows 8-bit RGB: other pictures pass through unchanged.
-    """
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        self.change = change
 
     def __call__(self, sample: Sample) -> Sample:
-        steps = [_jitter_contrast, _jitter_saturation, _jitter_hue]
-        if torch.rand(()) < 0.5:
-            steps = [_jitter_saturation, _jitter_hue, _jitter_contrast]
         pixels = sample["image"].as_subclass(Tensor)
         if pixels.dtype != torch.uint8 or pixels.shape[-3] != 3:
             return sample
-        for step in [_jitter_brightness, *steps]:
-            if torch.rand(()) < 0.5:
-                pixels = step(pixels)
-        return _replaced(sample, pixels, sample["ids"])
+        return _replaced(sample, self.change(pixels), sample["ids"])
 
 
 def compact(sample: Sample) -> Sample:
@@ -223,31 +215,6 @@ def _flips(flips: Flips) -> list[Any]:
         case "turns":
             return [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), RandomTranspose()]
     raise ValueError(f"flips must be none, horizontal, both or turns, not '{flips}'")
-
-
-def _jitter_brightness(pixels: Tensor) -> Tensor:
-    return _as_bytes(pixels + _uniform(-32, 32))
-
-
-def _jitter_contrast(pixels: Tensor) -> Tensor:
-    return _as_bytes(pixels * _uniform(0.5, 1.5))
-
-
-def _jitter_saturation(pixels: Tensor) -> Tensor:
-    """Scale S of HSV: at equal hue and value every channel's distance from the largest scales."""
-    value, _ = pixels.max(dim=-3, keepdim=True)
-    chroma = value - pixels.min(dim=-3, keepdim=True).values
-    fullest = value / chroma.clamp(min=1)  # S may not exceed 1
-    factor = fullest.clamp(max=_uniform(0.5, 1.5))
-    return _as_bytes(value - (value - pixels) * factor + 0.5)
-
-
-def _jitter_hue(pixels: Tensor) -> Tensor:
-    return F.adjust_hue(pixels, _integer(-18, 18) / 180)
-
-
-def _as_bytes(pixels: Tensor) -> Tensor:
-    return pixels.clamp(0, 255).to(torch.uint8)
 
 
 def _size(sample: Sample) -> Size:

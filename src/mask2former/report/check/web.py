@@ -125,6 +125,10 @@ def _draw_samples(checkup: Checkup) -> list[str]:
     augment = build_augmentation(config.data.augmentation)
     settings = config.data.augmentation.model_dump(mode="json")
     pictures: list[str] = [f"The augmentation is {settings}. What bears no colour is no target."]
+    if config.data.paste:
+        pictures.append(
+            f"A part of {config.data.paste:g} also gets regions of others, which is not drawn here."
+        )
     for index in choose(candidates, SAMPLES, config.train.seed):
         try:
             drawn = draw_sample(dataset, index, augment, config.test.task, seed=config.train.seed)

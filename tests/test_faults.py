@@ -15,6 +15,8 @@ from mask2former.faults import excerpt, explain, naming, shorten
         (OSError("a.png: cannot be written"), "a.png: cannot be written"),
         (MemoryError(), "the memory is full; "),
         (torch.OutOfMemoryError("CUDA out of memory"), "the memory is full; "),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), "the memory is full; "),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to"), "the memory is "),
         (InvalidCxxCompiler(), "PyTorch's compiler failed (No working C++ compiler found in "),
     ],
 )

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mask2former import machine
 from mask2former.machine import (
     PRODUCT_GFLOP,
     Timing,
     alternate,
     describe_machine,
+    free_memory,
     peak,
     peak_memory,
     product_of_matrices,
+    usable_cores,
 )
 
 MEGABYTE = 2**20
@@ -48,6 +54,38 @@ def test_peak_memory_is_that_of_the_call_alone() -> None:
 
 def test_peak_is_unknown_where_the_device_does_not_tell() -> None:
     assert peak(torch.device("mps")) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_is_unknown_where_a_sandbox_leaves_it_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert peak(torch.device("cpu")) > 2**20
+    status = tmp_path / "status"
+    status.write_text("VmSize:  100 kB\nVmRSS:  50 kB\n")
+    monkeypatch.setattr(machine, "Path", lambda _: status)
+    assert peak(torch.device("cpu")) is None
+
+
+def test_free_memory_is_at_most_what_a_container_has_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cpu = torch.device("cpu")
+    limit, used = tmp_path / "limit", tmp_path / "used"
+    monkeypatch.setattr(machine, "MEMORY_SHARES", [(tmp_path / "no", used), (limit, used)])
+    whole = free_memory(cpu)
+    assert whole > 2**20
+    used.write_text("3000\n")
+    for said, left in (("10000\n", 7000), ("2000\n", 0)):
+        limit.write_text(said)
+        assert free_memory(cpu) == left
+    for said in ("max\n", str(2**63 - 4096)):
+        limit.write_text(said)
+        assert free_memory(cpu) > whole / 2
+
+
+def test_cores_are_those_of_the_process() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
 def test_product_is_large_enough_to_tell_a_rate() -> None:

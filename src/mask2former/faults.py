@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+NO_MEMORY = (
+    "can't allocate memory",  # PyTorch's allocators: of a CPU, on Windows, of Apple's GPUs
+    "not enough memory: you tried",
+    "MPS backend out of memory",
+)
+
 
 def excerpt(value: object, length: int = 60) -> str:
     """A value as a sentence quotes it, cut where it is long."""
@@ -49,5 +55,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"  # torch's, without importing torch
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, RuntimeError) and any(said in str(error) for said in NO_MEMORY))
     )

@@ -22,6 +22,12 @@ SIDE = 1536
 """Of the square matrices whose product tells the machine's rate."""
 PRODUCT_GFLOP = 2 * SIDE**3 / 1e9
 CLEAR_REFS = Path("/proc/self/clear_refs")
+CGROUP = Path("/sys/fs/cgroup")
+MEMORY_SHARES = (
+    (CGROUP / "memory.max", CGROUP / "memory.current"),
+    (CGROUP / "memory" / "memory.limit_in_bytes", CGROUP / "memory" / "memory.usage_in_bytes"),
+)
+"""What a container may use at most, and what it uses."""
 
 
 class Timing(NamedTuple):
@@ -105,8 +111,7 @@ def peak(device: torch.device) -> int | None:
         return None
     if sys.platform == "linux":
         # Not ru_maxrss, which a process inherits from a parent that was larger.
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+        return _kibibytes(Path("/proc/self/status"), "VmHWM")  # which sandboxes may leave out
     if sys.platform == "win32":
         return None
     import resource
@@ -127,13 +132,38 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def free_memory(device: torch.device) -> int:
-    """Bytes that a process can still take, of a GPU or of the machine."""
+    """Bytes that a process can still take: of a GPU, of the machine, or of a container's share."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        return 1024 * int(meminfo.read_text().partition("MemAvailable:")[2].split()[0])
+    known = [_kibibytes(Path("/proc/meminfo"), "MemAvailable"), _left_of_share()]
+    if any(size is not None for size in known):
+        return min(size for size in known if size is not None)
     if hasattr(os, "sysconf"):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # others use some
     return 4 * 2**30  # what any machine has that trains
+
+
+def _kibibytes(file: Path, field: str) -> int | None:
+    """A field of a file below /proc in bytes, where there is one."""
+    try:
+        return 1024 * int(file.read_text().partition(f"{field}:")[2].split()[0])
+    except (OSError, IndexError):
+        return None
+
+
+def _left_of_share() -> int | None:
+    """Bytes left of what a container may use (cgroups, version 2 or 1), where that is limited."""
+    for limit, used in MEMORY_SHARES:
+        try:
+            return max(int(limit.read_text()) - int(used.read_text()), 0)
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return None

@@ -174,5 +174,10 @@ def test_a_run_with_minutes_is_planned_said_and_stored(
     progress, _ = state.load(folder)
     assert progress.pace is not None
     assert progress.step == progress.pace[0] < 1000
+    longer = tiny("train.minutes=0.2", "train.steps=100000", "train.log_every=20")
+    with pytest.raises(ValueError, match=r"this run has ended, at step .* begin another --from"):
+        train(longer, tmp_path, device=torch.device("cpu"), say=said.append, resume=True)
+    train(config, tmp_path, device=torch.device("cpu"), say=said.append, resume=True)
+    assert state.load(folder)[0].step == progress.step
     assert any("validation" in record for record in RunFolder(folder).read())
     assert all("steps" in r for r in RunFolder(folder).read() if "loss" in r)

@@ -112,11 +112,13 @@ def test_own_names_are_kept_where_they_differ() -> None:
         ["a_x.png", "a/x.png", "b/x.png"],
         ["a/x.png", "b/x.png", "c/a_x.png"],
         ["a/b_x.png", "a_b/x.png", "a/b/x.png"],
+        ["a/X.png", "b/x.png", "a/x.jpg"],
     ],
 )
 def test_equal_names_are_told_apart(files: list[str]) -> None:
     named = name_apart([Path(file) for file in files])
-    assert len({Path(name).stem for name in named}) == len(files)
+    stems = {Path(name).stem.casefold() for name in named}  # as macOS and Windows tell them apart
+    assert len(stems) == len(files)
     assert [Path(name).suffix for name in named] == [Path(file).suffix for file in files]
     assert not any("/" in name for name in named)
 

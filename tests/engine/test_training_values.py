@@ -127,6 +127,76 @@ def test_told_to_end_a_run_saves_first(tiny: Tiny, tmp_path: Path) -> None:
     assert list(read_losses(tmp_path)) == [1, 2, 3, 4, 5, 6]
 
 
+def test_told_to_end_at_its_last_step_a_run_is_measured_when_it_is_resumed(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    config = tiny("train.steps=4")
+    train(config, tmp_path, device=CPU, say=stop_at(4))
+    assert state.load(tmp_path)[0].step == 4
+    assert not (tmp_path / "model.safetensors").exists()
+    train(config, tmp_path, device=CPU, say=silent, resume=True)
+    assert load_card(tmp_path).metrics["step"] == 4
+    assert weights(tmp_path)
+    assert state.load(tmp_path)[0].measured == 4
+    said: list[str] = []
+    train(config, tmp_path, device=CPU, say=said.append, resume=True)
+    assert not any("validation: " in line for line in said), "once is enough"
+
+
+def test_told_to_end_while_it_measures_a_run_has_saved_and_measures_again(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny("train.save_every=100", "train.evaluate_every=2", "train.steps=3")
+    train(config, tmp_path / "whole", device=CPU, say=silent)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "mask2former.engine.train.evaluate",
+            lambda *_, **__: signal.raise_signal(signal.SIGTERM),
+        )
+        train(config, tmp_path / "parts", device=CPU, say=silent)
+    progress, _ = state.load(tmp_path / "parts")
+    assert (progress.step, progress.measured) == (2, 0)
+    train(config, tmp_path / "parts", device=CPU, say=silent, resume=True)
+    assert read_losses(tmp_path / "parts") == pytest.approx(read_losses(tmp_path / "whole"))
+    lines = [RunFolder(tmp_path / name).read() for name in ("whole", "parts")]
+    measured = [[line["step"] for line in read if "validation" in line] for read in lines]
+    assert measured == [[2, 3], [2, 3]]
+
+
+def test_long_run_is_closed_where_it_is(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny("train.steps=100"), tmp_path, device=CPU, say=stop_at(3))
+    step = state.load(tmp_path)[0].step
+    train(tiny(f"train.steps={step}"), tmp_path, device=CPU, say=silent, resume=True)
+    assert load_card(tmp_path).metrics["step"] == step
+    assert weights(tmp_path)
+
+
+def test_pages_that_cannot_be_written_do_not_end_the_run(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*_: object) -> None:
+        raise OSError("samples/1.png: cannot be written")
+
+    monkeypatch.setattr("mask2former.engine.train.draw_samples", draw)
+    train(tiny("train.steps=2"), tmp_path, device=CPU, say=silent)
+    assert weights(tmp_path)
+    said = (tmp_path / "train.log").read_text()
+    assert "warning: samples/1.png: cannot be written; the run goes on" in said
+
+
+def test_resumed_run_keeps_its_classes(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny("train.steps=2"), tmp_path, device=CPU, say=silent)
+    before = (tmp_path / "config.json").read_bytes()
+    for merge, said in (
+        ("{round: [circle]}", "4, or others; class 0 was 'circle' and now is 'round'"),
+        ("{edged: [square, triangle]}", "3, or others; class 1 was 'square' and now is 'edged'"),
+    ):
+        config = tiny("train.steps=3", f"data.merge={merge}")
+        with pytest.raises(ValueError, match=f"stored 4 classes, but the data has {said}"):
+            train(config, tmp_path, device=CPU, say=silent, resume=True)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
 def test_gradient_checkpointing_changes_memory_and_not_the_losses(
     tiny: Tiny, tmp_path: Path
 ) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import multiprocessing
-import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import count
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 import numpy as np
@@ -147,31 +147,29 @@ def _collate_or_tell(samples: list[Sample | Fault], padding: Sequence[float]) ->
     return collate(read, padding)
 
 
-def _without_faults(batches: Iterable[Batch | Fault]) -> Iterator[Batch]:
+def _without_faults(loader: data.DataLoader[Batch | Fault]) -> Iterator[Batch]:
+    others = set(active_children())
+    batches = iter(loader)
+    # Called before multiprocessing's own, which was registered earlier.
+    atexit.register(_kill, [worker for worker in active_children() if worker not in others])
     for batch in batches:
         if isinstance(batch, Fault):
             raise ValueError(batch.sentence)
         yield batch
 
 
-class _EndsWithTheRun:
-    """What a worker does when it is told to end (SIGTERM).
+def _leave_ending_to_the_run(worker: int) -> None:
+    """A polite kill of the whole group is for the run, which saves and then ends its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    A polite kill of the whole group is for the run, which saves and then ends its workers: they go
-    on. But at the exit of the interpreter the run itself tells them so and waits for their end,
-    which must come, or an error that nobody caught would hang there.
-    """
 
-    def __init__(self) -> None:
-        self.run_exits = multiprocessing.Event()
-        atexit.register(self.run_exits.set)  # before multiprocessing's own, as it came later
-
-    def __call__(self, worker: int) -> None:
-        signal.signal(signal.SIGTERM, self.end)
-
-    def end(self, *_: object) -> None:
-        if self.run_exits.is_set():
-            os._exit(0)
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    """At the exit of the interpreter, where multiprocessing would ask politely and wait for ever:
+    workers live until then if an error that nobody caught holds their loader."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's complains of killed workers
+    for worker in workers:
+        worker.kill()
 
 
 def training_loader(
@@ -204,7 +202,7 @@ def training_loader(
         # Its own, or each start of the loader would draw from the global one that dropout uses,
         # and a resumed run would go on with other numbers.
         generator=torch.Generator(),
-        worker_init_fn=_EndsWithTheRun() if workers else None,
+        worker_init_fn=_leave_ending_to_the_run,
         pin_memory=torch.cuda.is_available(),
     )
     return _without_faults(loader)

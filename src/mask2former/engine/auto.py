@@ -17,7 +17,7 @@ from mask2former.data.statistics import survey
 from mask2former.engine.plan import SIZES, Machine, plan
 from mask2former.layouts import settle
 from mask2former.layouts.find import LAYOUTS
-from mask2former.machine import free_memory
+from mask2former.machine import free_memory, usable_cores
 from mask2former.report.check import demand_trainable
 from mask2former.zoo import find_model
 
@@ -71,7 +71,7 @@ def look_around(device: torch.device) -> Machine:
         known |= {size.preset for size in SIZES if size.preset != "tiny" and is_near(size.preset)}
     return Machine(
         device=device.type,
-        cores=os.cpu_count() or 1,
+        cores=usable_cores(),
         memory=free_memory(device) / 2**30,
         weights=frozenset(known),
         bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from packaging.requirements import Requirement
 
 from mask2former import __version__
+from mask2former.machine import usable_cores
 
 if TYPE_CHECKING:  # a doctor starts where everything else is broken
     import torch
@@ -151,10 +152,9 @@ def look_at_devices(device: str) -> list[Finding]:
     """The processors that PyTorch can use."""
     import torch
 
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = [
         Finding("cpu", platform.machine(), torch.backends.cpu.get_cpu_capability()),
-        Finding("cpu cores", os.cpu_count(), f"{allowed} of them for this process"),
+        Finding("cpu cores", os.cpu_count(), f"{usable_cores()} of them for this process"),
         Finding("cpu threads", torch.get_num_threads()),
     ]
     with warnings.catch_warnings(record=True) as said:  # an unfit driver is a warning

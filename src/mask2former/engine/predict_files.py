@@ -299,15 +299,15 @@ def name_apart(files: Sequence[Path]) -> list[str]:
     It is the file's own; or has its folders as a prefix; or also a number, as `x.jpg` and `x.png`
     of one folder need.
     """
-    count = Counter(file.stem for file in files)
-    names: dict[str, str] = {}  # stem -> name
+    count = Counter(file.stem.casefold() for file in files)
+    names: dict[str, str] = {}  # stem, as a file system reads it that knows no case -> name
     for file in files:
         parts = [part for part in file.parts if part != file.anchor]
-        stem = file.stem if count[file.stem] == 1 else "_".join([*parts[:-1], file.stem])
+        stem = file.stem if count[file.stem.casefold()] == 1 else "_".join([*parts[:-1], file.stem])
         name = stem = os.fsdecode(os.fsencode(stem)[-LONGEST_STEM:])
         number = 1
-        while stem in names:
+        while stem.casefold() in names:
             number += 1
             stem = f"{name}_{number}"
-        names[stem] = stem + file.suffix
+        names[stem.casefold()] = stem + file.suffix
     return list(names.values())

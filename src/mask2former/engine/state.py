@@ -34,6 +34,8 @@ class Progress:
     """Seconds the last evaluation took."""
     spent: float = 0.0
     """Seconds in all, of what has a time limit."""
+    measured: int = 0
+    """The step of the last evaluation."""
 
     def measured_by(self, figure: str | None) -> None:
         """Look for the best anew if another figure tells it from now on."""
@@ -58,7 +60,7 @@ def load(folder: Path) -> tuple[Progress, dict[str, Any]]:
     """Read the last state; ValueError where there is none or it is no state."""
     path = demand(folder)
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        document = torch.load(path, map_location="cpu", weights_only=True)
         progress = Progress(**document.pop("progress"))
     except Exception as error:  # whatever a foreign file brings about
         reason = str(error).partition("\n")[0]

@@ -12,6 +12,7 @@ from mask2former.categories import Categories
 from mask2former.checkpoint import WEIGHTS_FILE
 from mask2former.config import Config, Train
 from mask2former.engine import state
+from mask2former.faults import excerpt
 from mask2former.metrics import for_task
 
 ENDED = 128 + signal.SIGTERM
@@ -58,6 +59,21 @@ def check_resumable(config: Config, before: Config) -> None:
         raise ValueError(
             "--resume goes on with the stored model.* and test.task; to change these, begin "
             "another run --from this one"
+        )
+
+
+def check_same_classes(given: Categories, before: Categories) -> None:
+    """A run goes on with its classes in their order, or its class head would name others."""
+    if given.names != before.names:
+        number, name = next(
+            (number, name)
+            for number, name in enumerate([*before.names, None])
+            if name != [*given.names, None][number]
+        )
+        raise ValueError(
+            f"--resume goes on with the stored {len(before)} classes, but the data has "
+            f"{len(given)}, or others; class {number} was {excerpt(name)} and now is "
+            f"{excerpt([*given.names, None][number])}; begin another run --from this one"
         )
 
 

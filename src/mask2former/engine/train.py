@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -41,10 +41,12 @@ from mask2former.engine.stops import (
     check_best_by,
     check_output,
     check_resumable,
+    check_same_classes,
     check_shares,
 )
 from mask2former.engine.telling import TERMS, Teller, describe, describe_step, introduce
 from mask2former.engine.validation import draw_samples, spread_evenly, time_picture
+from mask2former.faults import explain
 from mask2former.metrics.inspection import Inspection
 from mask2former.report.check import demand_trainable
 from mask2former.report.run_folder import RunFolder, format_seconds
@@ -85,6 +87,7 @@ class Trainer:
             config = override_values(config, {"train.steps": UNPLANNED})
         self.window = Window(self.team, scales_loss=accelerator.scaler is not None)
         self.stopping = False
+        self.is_measuring = False
         torch.manual_seed(train.seed)
         self.train_set, self.val_set = demand_trainable(config.data, config.test.task)
         if not self.val_set.is_labelled:
@@ -109,6 +112,7 @@ class Trainer:
         state.demand(self.folder.path)
         before = load_card(self.folder.path)
         check_resumable(self.config, before.config)
+        check_same_classes(self.card.categories, before.categories)
         self.progress, stored = state.load(self.folder.path)
         self.learner.load_state(stored)
         self.progress.measured_by(train.best_by)
@@ -117,6 +121,11 @@ class Trainer:
             self.budget.go_on(self.progress.spent)
         if self.budget is not None and self.progress.pace is not None:
             self.change({"train.steps": self.progress.pace[0]})
+            if train.minutes != before.config.train.minutes and not self.has_steps_left():
+                raise ValueError(
+                    f"this run has ended, at step {self.progress.step} as planned for its minutes; "
+                    "to train on, begin another --from this one"
+                )
 
     def run(self) -> Path:
         """Train to the last step; the folder then holds the best model."""
@@ -129,6 +138,7 @@ class Trainer:
         for line in introduce(network, sets, self.config, device, team=self.team, step=step):
             self.say(line)
         with self.teller.live:
+            self.make_up()
             began = time.perf_counter() - self.progress.seconds
             for batch in self.batches():
                 self.take_step(batch)
@@ -139,18 +149,30 @@ class Trainer:
                     self.log()
                 if self.is_time_to_measure():
                     self.window.check()
+                    self.save()  # measuring takes long, and what ends it must not cost the steps
                     self.evaluate()
                     began = time.perf_counter() - self.progress.seconds
                 if self.is_due(self.config.train.save_every) or self.has_settled():
                     self.window.check()
                     self.save()
                 if self.stopping:
-                    self.say("told to end (SIGTERM), and saved: go on with --resume")
-                    raise SystemExit(ENDED)
+                    self.end()
         if self.has_settled():
             patience = self.config.train.patience
             self.say(f"stopped: {patience} evaluations without a better model")
         return self.folder.path
+
+    def make_up(self) -> None:
+        """Measure the step at which the last life of the run ended before it was measured."""
+        progress = self.progress
+        if progress.step > 0 and progress.measured < progress.step and self.is_time_to_measure():
+            self.evaluate()
+            self.save()
+
+    def end(self) -> NoReturn:
+        """What a polite kill comes to, once the run is saved."""
+        self.say("told to end (SIGTERM), and saved: go on with --resume")
+        raise SystemExit(ENDED)
 
     def is_due(self, every: int) -> bool:
         """Whether this step is one of every so many, or the last one of the run or of this life."""
@@ -186,18 +208,24 @@ class Trainer:
             paste_chance=data.paste,
         )
         endless = iter(loader)
-        while self.progress.step < self.config.train.steps and not self.has_settled():
+        while self.has_steps_left() and not self.has_settled():
             yield next(endless).to(self.accelerator.device)
+
+    def has_steps_left(self) -> bool:
+        return self.progress.step < self.config.train.steps
 
     def stop(self) -> None:
         """A polite kill, as of a cluster's preemption: a lone process saves before it ends.
 
-        One of several ends at once: that it is told to end mostly means that another has died.
+        While it measures it has saved already. One of several ends at once: that it is told to end
+        mostly means that another has died.
         """
         if self.team.size > 1:
             self.say("told to end (SIGTERM): go on with --resume")
             raise SystemExit(ENDED)
         self.stopping = True
+        if self.is_measuring:
+            self.end()
 
     def has_settled(self) -> bool:
         """Whether it has been long since a model was better than all before."""
@@ -260,9 +288,12 @@ class Trainer:
         predictor = self.build_predictor(weights)
         pictures = spread_evenly(self.val_set, self.config.train.evaluate_on)
         inspection = Inspection(self.card.categories, self.config.test.show_threshold)
+        self.is_measuring = True
         report = evaluate(
             predictor, pictures, self.config.test.task, team=self.team, inspection=inspection
         )
+        self.is_measuring = False
+        self.progress.measured = self.progress.step
         self.say(f"step {self.progress.step}  validation: {describe(report)}")
         if len(report.per_class) > 1:
             self.say(f"{report.measure} of classes: {report.classes_in_words()}")
@@ -277,9 +308,13 @@ class Trainer:
         if self.accelerator.is_main_process:
             if is_best:
                 save_weights(self.folder.path, weights, self.card)
-            draw_samples(self.folder, predictor, self.val_set)
-            self.folder.plot()
-            write_run_report(self.folder.path, self.card, report, inspection, about=self.facts())
+            try:
+                draw_samples(self.folder, predictor, self.val_set)
+                self.folder.plot()
+                about = self.facts()
+                write_run_report(self.folder.path, self.card, report, inspection, about=about)
+            except OSError as error:  # such as a table that a person has open
+                self.say(f"warning: {explain(error)}; the run goes on")
         self.progress.measuring = time.perf_counter() - began
         if self.budget is not None:
             self.budget.pause()
@@ -313,9 +348,9 @@ class Trainer:
         if self.accelerator.is_main_process:
             if self.budget is not None:
                 save_card(self.folder.path, self.card)  # with what is planned by now
-            state.save(self.folder.path, self.progress, stored)
             if weights is not None:
                 save_weights(self.folder.path, weights, self.card)
+            state.save(self.folder.path, self.progress, stored)
         self.team.wait()
 
 

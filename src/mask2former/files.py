@@ -86,10 +86,12 @@ def read_colors(path: str | Path) -> np.ndarray:
 
 
 def read_numbers(path: str | Path) -> np.ndarray:
-    """Read a map that tells objects apart, (H, W): its values (uint8 or uint16), or its colours as
-    int32 R + 256 G + 65536 B."""
+    """Read a map that tells objects apart, (H, W): its values (uint8, uint16 or int32), or its
+    colours as int32 R + 256 G + 65536 B."""
     with opened(path) as image:
         is_coloured = image.mode in ("RGB", "RGBA")
+        if image.mode == "I":
+            return np.array(image, np.int32)
     return read_panoptic_ids(path) if is_coloured else read_label_map(path)
 
 

@@ -15,6 +15,7 @@ from mask2former.data import (
     CocoPanoptic,
     Dataset,
     LabelMaps,
+    NumberedObjects,
     ObjectMaps,
     Relabelled,
     Separated,
@@ -101,11 +102,18 @@ def _open_format(
             return Cityscapes(images, annotations, known, task=task, listener=listener)
         case "label_maps":
             return _open_label_maps(data, split, task, categories, listener)
-        case "voc" if task == "semantic":
-            classes = read_map_classes(data, categories)
-            return _open_maps(data, split, classes, categories, listener)
+        case "object_maps":
+            known = read_classes(data.classes or ONE_CLASS, root, categories)
+            return NumberedObjects(
+                images,
+                annotations,
+                known,
+                endings=data.endings,
+                names=names,
+                listener=listener,
+            )
         case "voc":
-            return _open_objects(data, split, task, categories, listener)
+            return _open_voc(data, split, task, categories, listener)
         case "youtube_vis":
             clip = data.clip or c.Clip()
             return YouTubeVIS(
@@ -117,6 +125,10 @@ def _open_format(
                 listener=listener,
             )
     raise AssertionError(data.format)
+
+
+ONE_CLASS = (c.ClassEntry(id=0, name="object"),)
+"""Of maps that number objects, where nobody names it."""
 
 
 class MapClasses(NamedTuple):
@@ -178,14 +190,16 @@ def _open_label_maps(
     return maps if task == "semantic" else Separated(maps, task=task)
 
 
-def _open_objects(
+def _open_voc(
     data: c.Data,
     split: c.Split,
     task: c.Task,
     wanted: Categories | None,
     listener: Listener,
-) -> ObjectMaps:
-    """VOC's objects."""
+) -> Dataset:
+    """VOC's maps of classes, and of objects where the task needs them."""
+    if task == "semantic":
+        return _open_maps(data, split, read_map_classes(data, wanted), wanted, listener)
     if split.labels is None:
         raise ValueError(
             "data.train.labels (and the same of data.val) must name the folder of VOC's maps of "

@@ -88,6 +88,20 @@ def test_cells_get_sampled_queries_small_crops_and_more_pixels() -> None:
     assert "a tenth of the objects below 8 pixels, there 16" in " ".join(found.reasons)
 
 
+def test_videos_are_followed() -> None:
+    found = plan(
+        load_config("auto", ["data.format=youtube_vis", "data.root=.", "test.task=instance"]),
+        {},
+        OBJECTS,
+        LAPTOP,
+    )
+    assert found.config.model.transformer_decoder.position == "3d"
+    assert found.config.data.clip is not None
+    assert found.config.data.clip.frames == 2
+    assert found.config.test.ap == "youtube_vis"
+    assert any("objects are followed" in reason for reason in found.reasons)
+
+
 def test_objects_get_jitter_and_streets_get_crops() -> None:
     objects = ask(OBJECTS, gpu(24)).config
     assert objects.data.augmentation.kind == "lsj"

@@ -253,6 +253,99 @@ def test_masks_of_black_and_white_are_one_class(tmp_path: Path) -> None:
     assert (train.truth(0).semantic == np.where(SPLITS["train"][0].classes > 0, 0, IGNORE)).all()
 
 
+def test_masks_of_black_and_white_have_the_two_classes_of_a_list(tmp_path: Path) -> None:
+    make.label_maps(
+        tmp_path, SPLITS, paint=lambda v: make.Image.fromarray((v > 0).astype(np.uint8) * 255)
+    )
+    (tmp_path / "classes.txt").write_text("background\ncell\n")
+    found = find_layout(tmp_path)
+    assert "the maps hold 0 and 255 alone, so 255 is cell" in found.says
+    train, _ = build_splits(found.data, "semantic")
+    assert train.categories.names == ["background", "cell"]
+    semantic = train.truth(0).semantic
+    assert semantic is not None
+    assert (semantic == (SPLITS["train"][0].classes > 0)).all()
+
+
+def test_a_255_beside_other_values_is_nobody(tmp_path: Path) -> None:
+    border = [0, 1, 255, 255]
+    make.label_maps(
+        tmp_path, SPLITS, paint=lambda v: make.Image.fromarray(np.uint8(border)[v.clip(max=3)])
+    )
+    (tmp_path / "classes.txt").write_text("background\ncell\n")
+    train, _ = build_splits(find_layout(tmp_path).data, "semantic")
+    semantic = np.concatenate([train.truth(i).semantic.ravel() for i in range(6)])
+    assert set(np.unique(semantic).tolist()) == {IGNORE, 0, 1}
+
+
+def test_separated_regions_of_a_found_folder_teach_objects(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    (tmp_path / "classes.txt").write_text("\n".join(["background", *make.NAMES]))
+    explicit = {"separate": ["circle", "square"]}
+    for task in ("panoptic", "instance", "semantic", None):
+        found = find_layout(tmp_path, task, explicit=explicit)
+        assert found.task == (task or "panoptic")
+        train, _ = build_splits(found.data, found.task)
+        assert found.data.separate == ("circle", "square")
+    assert [c.name for c in train.categories if c.is_thing] == ["circle", "square"]
+    with pytest.raises(ValueError, match="semantic segmentation and not instance"):
+        find_layout(tmp_path, "instance")
+
+
+def numbered(root: Path, count: int, *, depth: type = np.uint16) -> None:
+    """Pictures of 5 to 5 + count squares, numbered from 1 on, with a gap as an editor leaves it."""
+    for split, pictures in (("train", 4), ("val", 2)):
+        for picture in range(pictures):
+            ids = np.zeros((60, 80), depth)
+            for number in range(1, 6 + count * picture // 4):
+                row, column = divmod(number - 1, 10)
+                ids[8 * row : 8 * row + 6, 8 * column : 8 * column + 6] = number
+            ids[ids == 2] = 0
+            make.write_picture(root / "images" / split, f"{picture}.png", np.uint8([ids] * 3).T)
+            (root / "masks" / split).mkdir(parents=True, exist_ok=True)
+            make.Image.fromarray(ids.T).save(root / "masks" / split / f"{picture}.png")
+
+
+def test_maps_of_numbered_objects_are_told_from_classes(tmp_path: Path) -> None:
+    numbered(tmp_path, 60)
+    found = find_layout(tmp_path)
+    assert found.data.format == "object_maps"
+    assert found.task == "instance"
+    assert "the values of the maps number objects, 0 is nobody" in found.says
+    train, val = build_splits(found.data, "instance")
+    assert train.categories.names == ["object"]
+    assert (len(train), len(val)) == (4, 2)
+    truth = train.truth(3)
+    assert [o.area for o in truth.instances] == [36] * 49  # of 50 numbers one is not used
+    named = find_layout(tmp_path, explicit={"classes": ["nucleus"]})
+    assert build_splits(named.data, "instance")[0].categories.names == ["nucleus"]
+    assert not any("name it by" in sentence for sentence in named.says)
+    (tmp_path / "classes.txt").write_text("cell\n")
+    assert build_splits(find_layout(tmp_path).data, "instance")[1].categories.names == ["cell"]
+    (tmp_path / "classes.txt").write_text("\n".join(f"c{i}" for i in range(60)))
+    assert find_layout(tmp_path).data.format == "label_maps"
+
+
+def test_few_numbers_are_classes_unless_a_person_says_objects(tmp_path: Path) -> None:
+    numbered(tmp_path, 8)
+    assert find_layout(tmp_path).data.format == "label_maps"
+    found = find_layout(tmp_path, explicit={"format": "object_maps"})
+    train, _ = build_splits(found.data, "instance")
+    assert len(train.truth(0).instances) == 4
+
+
+def test_maps_of_many_scattered_classes_are_classes(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for picture in range(3):
+            values = np.kron(draw.integers(0, 40, (12, 16)), np.ones((5, 5), int)).astype(np.uint8)
+            make.write_picture(
+                tmp_path / "images" / split, f"{picture}.png", np.uint8([values] * 3).T
+            )
+            make.write_picture(tmp_path / "masks" / split, f"{picture}.png", values.T.copy())
+    assert find_layout(tmp_path).data.format == "label_maps"
+
+
 def test_ignored_class_of_a_list_is_said(tmp_path: Path) -> None:
     make.label_maps(tmp_path, SPLITS, paint=as_colors)
     make.class_table(tmp_path, ("Void", "square", "triangle"))

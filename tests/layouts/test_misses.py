@@ -94,7 +94,7 @@ def wrong_key(root: Path) -> None:
 
 
 MISSES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "an empty folder": (lambda root: None, "no data set found. COCO instances: .*YOLO.*VOC"),
+    "an empty folder": (lambda root: None, "no data set found: COCO instances: .*YOLO.*VOC"),
     "pictures alone": (
         lambda root: make.write_picture(root, "a.png", np.zeros((9, 9, 3), np.uint8)),
         "no data set found.*have no label maps of their names",

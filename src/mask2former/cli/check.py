@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -53,7 +54,7 @@ def check_data(
         faults = checkup.findings.counts["fault"]
         complain(f"{faults} fault{'s' if faults > 1 else ''} in the data; mend what {page} names")
         raise typer.Exit(2)
-    tell(f"next: `mask2former train {recipe} {' '.join(settings)}`")
+    tell(f"next: `mask2former train {shlex.join([recipe, *settings])}`")
 
 
 def read_settings(recipe: str, settings: list[str], tell: Callable[[str], None]) -> Any:

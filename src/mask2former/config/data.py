@@ -22,6 +22,7 @@ Format = Literal[
     "coco_panoptic",
     "yolo",
     "label_maps",
+    "object_maps",
     "voc",
     "cityscapes",
     "youtube_vis",
@@ -229,6 +230,6 @@ class Data(Settings):
             self.train.names or self.val.names
         ):
             raise ValueError(
-                f"names choose pictures of label_maps, voc and yolo; {self.format} lists its own"
+                f"names choose pictures of maps, voc and yolo; {self.format} lists its own"
             )
         return self

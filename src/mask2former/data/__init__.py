@@ -4,6 +4,7 @@ from mask2former.data.cityscapes import Cityscapes
 from mask2former.data.coco import CocoInstances
 from mask2former.data.dataset import Cached, Dataset, Subset
 from mask2former.data.loader import InfiniteSampler, collate, training_loader
+from mask2former.data.numbered import NumberedObjects
 from mask2former.data.panoptic import CocoPanoptic
 from mask2former.data.regions import Separated
 from mask2former.data.relabel import Relabelled
@@ -22,6 +23,7 @@ __all__ = [
     "Dataset",
     "InfiniteSampler",
     "LabelMaps",
+    "NumberedObjects",
     "ObjectMaps",
     "Relabelled",
     "Separated",

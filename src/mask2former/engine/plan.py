@@ -69,6 +69,7 @@ def plan(
     """
     choices = Choices(config, typed)
     size = choose_model(choices, data, machine, start)
+    choose_clips(choices)
     choose_scale(choices, data, machine, start)
     choose_augmentation(choices, data, machine)
     choose_queries(choices, data, start)
@@ -126,6 +127,14 @@ def _size_of(model: dict) -> Size:
         return SIZES[-1]
     large = model["backbone"].get("embed_dim", 0)
     return SIZES[0] if large >= 128 else SIZES[1] if large else SIZES[2]
+
+
+def choose_clips(choices: Choices) -> None:
+    """Videos teach to follow objects: pairs of frames, and positions in time too."""
+    if choices["data.format"] == "youtube_vis":
+        choices.choose("model.transformer_decoder.position", "3d", "objects are followed")
+        choices.choose("data.clip", {"frames": 2})
+        choices.choose("test.ap", "youtube_vis")
 
 
 def choose_scale(
@@ -187,7 +196,8 @@ def choose_queries(choices: Choices, data: Statistics, start: ModelCard | None) 
     decoder = "model.transformer_decoder"
     if choices["test.task"] == "instance":
         choices.choose("test.max_detections", max(100, math.ceil(wanted / 100) * 100))
-    if start is None and is_of_many_alike(choices["test.task"], data):
+    follows = choices["data.clip"] is not None
+    if start is None and not follows and is_of_many_alike(choices["test.task"], data):
         area = choices["test.short_edge"] ** 2 * data.stretch
         spacing = next((s for s in (16.0, 12.0) if area / s**2 >= wanted), 8.0)
         choices.choose("model.placed_masks", value=True)
@@ -211,7 +221,8 @@ def choose_batch(choices: Choices, data: Statistics, machine: Machine, size: Siz
     choices.choose("train.batch_size", batch, why)
     batch = choices["train.batch_size"]
     height, width = training_size(choices["data.augmentation"])
-    each = size.per_megapixel * height * width / 1e6
+    frames = (choices["data.clip"] or {"frames": 1})["frames"]
+    each = size.per_megapixel * frames * height * width / 1e6
     if machine.bf16 and machine.device == "cuda":
         choices.choose("train.precision", "bf16", "this GPU is quick in it")
     if each > USED * machine.memory:

@@ -45,21 +45,28 @@ class Named(NamedTuple):
     is_known: bool  # whether a list names the classes
 
 
-def name_classes(data: Data, maps: Sequence[Path]) -> Named:
-    """Find the classes of label maps and how they are told: by values or by colours."""
+def name_classes(data: Data, maps: Sequence[Path], *, is_named: bool = False) -> Named:
+    """Find the classes of label maps and how they are told: by values or by colours.
+
+    `is_named` tells that a person has named them elsewhere.
+    """
     path = find_list(data)
     if path is None:
-        return _from_what_occurs(data, scan(maps))
+        return _from_what_occurs(data, scan(maps), is_named=is_named)
     categories, ignore = read_class_file(path), read_ignored(path) or (VOID,)
+    if not read_ignored(path) and _is_mask(categories, maps):
+        return _as_mask(data, categories, path)
     colors = {category.name: category.color for category in categories}
     some = maps[:: max(1, len(maps) // SAMPLE)]
     occurring = scan(some)
     by_value = occurring.values - {*categories.label_of, *ignore}
-    by_color = scan(some, colored=True).colors - {*colors.values()}
+    is_deep = read_mode(some[0]).startswith("I")  # 16 bits hold values alone
+    by_color = set() if is_deep else scan(some, colored=True).colors - {*colors.values()}
+    fits_colors = not is_deep and not by_color
     data = data.model_copy(update={"classes": _entries(categories), "ignore": ignore})
     says = [f"{len(categories)} classes from {path.name}"]
     # A palette's numbers may be any tool's own order, so that its colours are the better witness.
-    if not by_color and (occurring.is_colored or by_value or read_mode(some[0]) == "P"):
+    if fits_colors and (occurring.is_colored or by_value or read_mode(some[0]) == "P"):
         form, data = "colours", data.model_copy(update={"colors": colors})
     elif not by_value and not occurring.is_colored:
         form = f"values {_listed(sorted(occurring.values - {*ignore}))}"
@@ -88,7 +95,24 @@ def find_list(data: Data) -> Path | None:
     return None
 
 
-def _from_what_occurs(data: Data, found: Scan) -> Named:
+def _is_mask(categories: Categories, maps: Sequence[Path]) -> bool:
+    """Whether two classes, listed from 0 on, are told by 0 and 255 as in a mask."""
+    if [category.id for category in categories] != [0, 1] or read_mode(maps[0]) not in ("1", "L"):
+        return False
+    few = scan(maps[:: max(1, len(maps) // SAMPLE)])
+    return few.values == {0, VOID} and scan(maps).values == {0, VOID}
+
+
+def _as_mask(data: Data, categories: Categories, path: Path) -> Named:
+    below, above = _entries(categories)
+    classes = (below, above.model_copy(update={"id": VOID}))
+    says = [f"2 classes from {path.name}", f"the maps hold 0 and 255 alone, so 255 is {above.name}"]
+    data = data.model_copy(update={"classes": classes, "ignore": ()})
+    data, more = _without_nobody(data, categories.names)
+    return Named(data, [*says, *more], f"values 0, {VOID}", is_known=True)
+
+
+def _from_what_occurs(data: Data, found: Scan, *, is_named: bool) -> Named:
     """Classes of maps without a list: a name for every value or colour."""
     keys: list[int | Color] = sorted(found.colors)
     is_mask = set(keys) == {BLACK, WHITE} or found.values == {0, VOID}
@@ -97,7 +121,8 @@ def _from_what_occurs(data: Data, found: Scan) -> Named:
     what = "colours" if found.is_colored else "values"
     if not 2 <= len(keys) <= MOST_CLASSES:
         raise NotThisError(
-            f"the label maps hold {len(keys)} {what}, and those of classes 2 to {MOST_CLASSES}",
+            f"the label maps hold {len(keys)} {what}, and those of classes 2 to {MOST_CLASSES} "
+            "(data.format=object_maps reads values as numbers of objects)",
             near=True,
         )
     names = ["background", "foreground"] if is_mask else _number_names(keys)
@@ -107,8 +132,12 @@ def _from_what_occurs(data: Data, found: Scan) -> Named:
         else ClassEntry(id=key, name=name, is_thing=name != "background")
         for place, (key, name) in enumerate(zip(keys, names, strict=True))
     )
-    sentence = f"no list of classes, so the {what} that occur are the classes ({_listed(names)})"
-    says = [f"{sentence}; name them by a classes.txt, or by data.classes"]
+    says = []
+    if not is_named:
+        says.append(
+            f"no list of classes, so the {what} that occur are the classes ({_listed(names)}); "
+            "name them by a classes.txt, or by data.classes"
+        )
     if VOID in found.values - {*keys}:
         says.append(f"the value {VOID} counts for nobody")
     if BLACK in keys or 0 in keys:

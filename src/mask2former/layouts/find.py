@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mask2former.config import Format, Task, parse_config
 from mask2former.config.recipes import merge
-from mask2former.layouts import coco, known, maps, yolo
+from mask2former.layouts import coco, known, maps, objects, yolo
 from mask2former.layouts.found import Explicit, Found, NotThisError
 from mask2former.layouts.own import read_own_settings
 from mask2former.layouts.places import subfolders
@@ -38,6 +38,7 @@ LAYOUTS = (
     Layout("YOLO segmentation", "yolo", ("instance",), yolo.yolo),
     Layout("Cityscapes", "cityscapes", ALL, known.cityscapes),
     Layout("Pascal VOC", "voc", ("semantic", "instance", "panoptic"), known.voc),
+    Layout("maps of objects", "object_maps", ("instance",), objects.object_maps),
     Layout("label maps", "label_maps", ("semantic",), maps.label_maps),
 )
 
@@ -93,8 +94,8 @@ def _only_answer(root: Path, wanted: Task | None, explicit: Explicit, deepest: i
     if not answers.near and len(inner) == 1 and deepest:
         return _only_answer(inner[0], wanted, explicit, deepest - 1)
     if answers.near:
-        raise ValueError(f"{root}: no data set that can be read. {'; '.join(answers.near)}")
-    raise ValueError(f"{root}: no data set found. {'; '.join(answers.far)}")
+        raise ValueError(f"{root}: no data set that can be read: {'; '.join(answers.near)}")
+    raise ValueError(f"{root}: no data set found: {'; '.join(answers.far)}")
 
 
 class _Answers(NamedTuple):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from mask2former.config import Split
+from mask2former.config import Data, Split, Task
+from mask2former.data.class_files import read_class_file
 from mask2former.data.semantic import pair_files
-from mask2former.layouts.classes import name_classes
+from mask2former.layouts.classes import find_list, name_classes
 from mask2former.layouts.found import Explicit, Found, NotThisError
 from mask2former.layouts.places import (
     Place,
@@ -18,6 +19,7 @@ from mask2former.layouts.places import (
     pictures_below,
     role_of,
 )
+from mask2former.layouts.scan import number_objects
 from mask2former.layouts.splits import say_splits
 
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp")
@@ -37,6 +39,25 @@ class Pair(NamedTuple):
 def label_maps(root: Path, explicit: Explicit) -> Found:
     """Recognise folders of pictures and label maps; ADE20K as downloaded is one of them."""
     pairs = find_pairs(root, explicit.get("endings"))
+    data, says = place_pairs(root, pairs)
+    data = data.model_copy(update={"format": "label_maps"})
+    if (root / "objectInfo150.txt").is_file():
+        data = data.model_copy(update={"classes": "ade20k_semantic", "offset": -1, "ignore": (0,)})
+        says.append("values count the 150 classes from 1, and 0 counts for nobody")
+        return Found("ADE20K as downloaded", data, ("semantic",), says)
+    if are_objects(data, used_maps(pairs), explicit):
+        raise NotThisError("the values of the maps number objects")
+    named = name_classes(data, used_maps(pairs), is_named="classes" in explicit)
+    says += named.says
+    layout = f"pictures with label maps in {named.form}"
+    tasks: tuple[Task, ...] = ("semantic",)
+    if explicit.get("separate"):
+        tasks = ("panoptic", "semantic", "instance")
+    return Found(layout, named.data, tasks, says, has_names=named.is_known)
+
+
+def place_pairs(root: Path, pairs: Mapping[SplitWord | None, Pair]) -> tuple[Data, list[str]]:
+    """The settings that say where pictures and maps are, and what to say of it."""
     endings = {pair.endings for pair in pairs.values()}
     if len(endings) > 1:
         raise NotThisError(
@@ -48,18 +69,30 @@ def label_maps(root: Path, explicit: Explicit) -> Found:
         for word, pair in pairs.items()
     }
     data, says = say_splits(root, splits)
-    data = data.model_copy(update={"format": "label_maps", "endings": ending})
     if any(ending):
         says.append(f"names of pictures end in '{ending[0]}', of label maps in '{ending[1]}'")
-    if (root / "objectInfo150.txt").is_file():
-        data = data.model_copy(update={"classes": "ade20k_semantic", "offset": -1, "ignore": (0,)})
-        says.append("values count the 150 classes from 1, and 0 counts for nobody")
-        return Found("ADE20K as downloaded", data, ("semantic",), says)
+    return data.model_copy(update={"endings": ending}), says
+
+
+def are_objects(data: Data, maps: Sequence[Path], explicit: Explicit) -> bool:
+    """Whether the values of maps number objects: as a person says, or as they look.
+
+    Who lists several classes has maps of classes.
+    """
+    if "format" in explicit:
+        return explicit["format"] == "object_maps"
+    match explicit.get("classes"), find_list(data):
+        case ([_, _, *_] | {} | str(), _):
+            return False
+        case (None, Path() as listed) if len(read_class_file(listed)) > 1:
+            return False
+    return number_objects(maps)
+
+
+def used_maps(pairs: Mapping[SplitWord | None, Pair]) -> list[Path]:
+    """The maps of all that is trained or measured on."""
     used = [pair for word, pair in pairs.items() if word != "test" or len(pairs) == 1]
-    named = name_classes(data, [file for pair in used for file in maps_of(pair)])
-    says += named.says
-    layout = f"pictures with label maps in {named.form}"
-    return Found(layout, named.data, ("semantic",), says, has_names=named.is_known)
+    return [file for pair in used for file in maps_of(pair)]
 
 
 def maps_of(pair: Pair) -> list[Path]:

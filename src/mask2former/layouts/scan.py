@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from mask2former.categories import Color
-from mask2former.files import read_colors, read_label_map, read_mode
+from mask2former.files import read_colors, read_label_map, read_mode, read_numbers
 
 MOST_COLORS = 256
 """Maps of classes have fewer colours; more come of photographs and of lossy files."""
 ONE_CHANNEL = ("1", "L", "P")
+SAMPLE = 12
+"""Maps that are looked into for numbered objects."""
+LEAST = 16
+"""Fewer values may be classes as well as objects."""
+MOST = 0.8
+"""The part of a map's objects that must be in one piece, and of its numbers that must be used."""
+TOUCHING = np.ones((3, 3), int)
+"""Pixels that meet at a corner belong together."""
 
 
 class Scan(NamedTuple):
@@ -56,3 +65,23 @@ def _values_of(file: Path) -> list[int]:
 def _colors_of(file: Path) -> list[int]:
     red, green, blue = np.moveaxis(read_colors(file).astype(np.int32), -1, 0)
     return np.unique(red << 16 | green << 8 | blue).tolist()
+
+
+def number_objects(maps: Sequence[Path]) -> bool:
+    """Whether maps number their objects: many values, from 1 on, each in one piece.
+
+    Maps of many classes leave most numbers out in a picture, and scatter a class over it.
+    """
+    seen: set[int] = set()
+    objects = whole = numbers = 0
+    for file in maps[:: max(1, len(maps) // SAMPLE)]:
+        if not (read_mode(file) == "L" or read_mode(file).startswith("I")):
+            return False
+        values = read_numbers(file)
+        found = np.setdiff1d(values, [0])
+        seen.update(found.tolist())
+        objects += len(found)
+        numbers += int(found.max(initial=0))
+        pieces = (ndimage.label(values == value, TOUCHING)[1] for value in found[:LEAST])
+        whole += sum(count == 1 for count in pieces) * len(found) / max(len(found[:LEAST]), 1)
+    return len(seen) >= LEAST and objects >= MOST * numbers and whole >= MOST * objects

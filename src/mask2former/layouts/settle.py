@@ -34,6 +34,7 @@ PLACE = (
     "endings",
     "merge",
     "ignore_classes",
+    "separate",
     "fold",
 )
 """The settings that a layout decides; the others are the recipe's."""
@@ -115,7 +116,7 @@ def _fits(kind: Format, annotations: Path) -> bool:
     """Whether a folder holds annotations of the format: many call theirs `labels/train`."""
     if kind == "yolo":
         return next(annotations.rglob("*.txt"), None) is not None
-    if kind in ("label_maps", "voc", "cityscapes"):
+    if kind in ("label_maps", "object_maps", "voc", "cityscapes"):
         return next(pictures_below(annotations), None) is not None
     return annotations.is_file()
 

@@ -32,7 +32,7 @@ def check_files(data: c.Data, split: c.Split, findings: Findings) -> None:
         case "coco_panoptic":
             (pictures,) = _entries(annotations, "images")
             check_unlisted(annotations, pictures, images, findings)
-        case "label_maps" | "voc":
+        case "label_maps" | "object_maps" | "voc":
             check_lossy(annotations, findings)
         case "yolo":
             check_strays(images, annotations, findings)

@@ -1,4 +1,4 @@
-"""Every block of the README runs as written, but for those marked as no test."""
+"""Every block of the README and of docs/python.md runs as written, but for those marked so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- no test: [^>]+ -->\n)?```(python|bash)\n(.*?)```", re.DOTALL)
 BLOCKS = [
     (language, code)
-    for skipped, language, code in BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    for page in ("README.md", "docs/python.md")
+    for skipped, language, code in BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     if not skipped
 ]
 

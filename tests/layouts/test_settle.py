@@ -108,6 +108,25 @@ def test_evaluation_reads_nameless_maps_with_the_models_classes(tmp_path: Path) 
     assert (dataset.truth(0).semantic == SPLITS["val"][0].classes).all()
 
 
+def test_model_of_separated_regions_is_measured_on_such(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    (tmp_path / "classes.txt").write_text("\n".join(["background", *make.NAMES]))
+    separate = ["data.format=label_maps", "data.separate=[circle]", "test.task=panoptic"]
+    trained = load_config("tiny/shapes", separate)
+    words = {"data": {"root": str(tmp_path)}}
+    config = trained.model_copy(update={"data": trained.data.model_copy(update={"root": tmp_path})})
+    found, _ = settle_evaluation(config, words, "val", wanted="panoptic")
+    assert found.data.separate == ("circle",)
+    one, _ = settle(config, words, wanted="panoptic")
+    assert one.data.separate == ("circle",)
+    make.coco(tmp_path / "coco", SPLITS)
+    coco = tmp_path / "coco"
+    config = trained.model_copy(update={"data": trained.data.model_copy(update={"root": coco})})
+    found, _ = settle_evaluation(config, {"data": {"root": str(coco)}}, "val", wanted="instance")
+    assert found.data.format == "coco"
+    assert found.data.separate == ()
+
+
 def test_evaluation_joins_classes_as_training_did(tmp_path: Path) -> None:
     make.yolo(tmp_path, SPLITS)
     words = [f"data.root={tmp_path}"]

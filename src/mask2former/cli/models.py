@@ -88,6 +88,9 @@ def recipes() -> None:
     table = Table("recipe", "task", "backbone", "steps", "batch")
     for name in recipe_names():
         config = load_config(name)
+        if name == "auto":
+            table.add_row(name, *["chosen from the data"] * 2, "", "")
+            continue
         backbone = config.model.backbone
         shown = backbone.name if backbone.kind == "timm" else f"swin {backbone.embed_dim}"
         train = config.train

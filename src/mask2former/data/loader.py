@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from multiprocessing import active_children
@@ -147,7 +147,7 @@ def _collate_or_tell(samples: list[Sample | Fault], padding: Sequence[float]) ->
     return collate(read, padding)
 
 
-def _without_faults(loader: data.DataLoader[Batch | Fault]) -> Iterator[Batch]:
+def _without_faults(loader: Iterable[Batch | Fault]) -> Iterator[Batch]:
     others = set(active_children())
     batches = iter(loader)
     # Called before multiprocessing's own, which was registered earlier.

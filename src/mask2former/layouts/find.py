@@ -113,6 +113,8 @@ def _ask(root: Path, wanted: Task | None, explicit: Explicit) -> _Answers:
         if explicit.get("format", layout.format) != layout.format:
             continue
         teaches = f"{layout.name}, for {' or '.join(layout.tasks)} segmentation and not {wanted}"
+        if layout.format == "label_maps":
+            teaches += " (data.separate=[CLASS] takes connected regions for objects)"
         try:
             found = layout.recognise(root, explicit)
             if wanted is None or wanted in found.tasks:

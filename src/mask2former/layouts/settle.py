@@ -51,7 +51,7 @@ def settle(
     if _is_settled(config.data, typed, ("train",) if config.data.fold else ("train", "val")):
         return config, []
     wanted = typed.get("test", {}).get("task", wanted)
-    found = _find(config, typed, wanted)
+    found = _find_for(config, typed, wanted)
     if found.data.train.images is None:
         raise ValueError(
             f"{found.data.root}: {found.layout} with a validation split only, and none to train on"
@@ -71,7 +71,7 @@ def settle_evaluation(
     """
     if _is_settled(config.data, typed, (split,)):
         return config, []
-    found = _find(config, typed, wanted)
+    found = _find_for(config, typed, wanted)
     data, says = found.data, _say(found)
     explicit = typed.get("data", {})
     if data.fold is not None and not {"fold", "val"} & explicit.keys():
@@ -135,6 +135,21 @@ def _find(config: Config, typed: Mapping[str, Any], wanted: Task | None) -> Foun
         key: v for key, v in typed.get("data", {}).items() if key in PLACE and key != "root"
     }
     return find_layout(config.data.root, wanted, explicit=explicit)
+
+
+def _find_for(config: Config, typed: Mapping[str, Any], wanted: Task | None) -> Found:
+    """What suits a recipe or a trained model: classes that it separates into objects are here too."""
+    try:
+        return _find(config, typed, wanted)
+    except ValueError as error:
+        explicit = typed.get("data", {})
+        if not config.data.separate or "separate" in explicit:
+            raise
+        explicit = {**explicit, "separate": list(config.data.separate)}
+        try:
+            return _find(config, {**typed, "data": explicit}, wanted)
+        except ValueError:
+            raise error from None
 
 
 def _fill(config: Config, data: Data) -> Config:

@@ -138,7 +138,7 @@ def _find(config: Config, typed: Mapping[str, Any], wanted: Task | None) -> Foun
 
 
 def _find_for(config: Config, typed: Mapping[str, Any], wanted: Task | None) -> Found:
-    """What suits a recipe or a trained model: classes that it separates into objects are here too."""
+    """What suits a recipe or a model: classes that it separates into objects are here too."""
     try:
         return _find(config, typed, wanted)
     except ValueError as error:

@@ -70,6 +70,12 @@ def test_other_classes_are_refused(other: list[Category]) -> None:
         Categories(other).in_order_of(PAIR)
 
 
+def test_one_class_of_another_name_can_be_taken_for_it() -> None:
+    cell, other = (Categories([Category(1, name, (0, 0, 0))]) for name in ("cell", "nucleus"))
+    with pytest.raises(ValueError, match=r"; data.merge=\{nucleus: \[cell\]\} takes one for the"):
+        cell.in_order_of(other)
+
+
 @pytest.mark.parametrize(
     ("name", "count", "things"),
     [

@@ -214,7 +214,7 @@ def test_exponents_without_a_point_are_numbers() -> None:
         ("train.accumulation=3", "cannot be cut into"),
         ("data.offset=x", r"data\.offset: .*integer"),
         ("data.endings=[a]", r"data\.endings"),
-        ("data.format=vox", r"data\.format: .*'label_maps', 'voc'"),
+        ("data.format=vox", r"data\.format: .*'label_maps', 'object_maps', 'voc'"),
         ("model.std=[0, 0, 0]", r"model\.std\.0: .*greater than 0"),
         ("loss.no_object_weight=-1", r"loss\.no_object_weight: .*greater than or equal to 0"),
         ("data.augmentation.scale=[2, 0.1]", r"scale=\[2\.0, 0\.1\] must be \[smallest, largest\]"),

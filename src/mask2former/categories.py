@@ -94,9 +94,13 @@ class Categories(Sequence[Category]):
         if {(c.id, c.name) for c in self} <= {(c.id, c.name) for c in wanted}:
             return wanted
         if sorted(self.names) != sorted(wanted.names):
+            ours, theirs = ({*a.names} - {*b.names} for a, b in ((self, wanted), (wanted, self)))
+            hint = ""
+            if len(ours) == len(theirs) == 1:
+                hint = f"; data.merge={{{theirs.pop()}: [{ours.pop()}]}} takes one for the other"
             raise ValueError(
                 f"the data's classes are {_first(self.names)}, but the model's are "
-                f"{_first(wanted.names)}"
+                f"{_first(wanted.names)}{hint}"
             )
         id_of = {category.name: category.id for category in self}
         return Categories(replace(category, id=id_of[category.name]) for category in wanted)

@@ -103,7 +103,8 @@ def _open_format(
         case "label_maps":
             return _open_label_maps(data, split, task, categories, listener)
         case "object_maps":
-            known = read_classes(data.classes or ONE_CLASS, root, categories)
+            named = data.classes or (ONE_CLASS if categories is None else None)
+            known = read_classes(named, root, categories)
             return NumberedObjects(
                 images,
                 annotations,

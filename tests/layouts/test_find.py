@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import make
 from make import as_colors, as_palette
 
-from mask2former.build import build_splits
+from mask2former.build import build_split, build_splits
+from mask2former.categories import Categories, Category
 from mask2former.config import Data, Task
 from mask2former.data import Dataset
 from mask2former.layouts import find_layout
@@ -320,6 +321,9 @@ def test_maps_of_numbered_objects_are_told_from_classes(tmp_path: Path) -> None:
     named = find_layout(tmp_path, explicit={"classes": ["nucleus"]})
     assert build_splits(named.data, "instance")[0].categories.names == ["nucleus"]
     assert not any("name it by" in sentence for sentence in named.says)
+    model = Categories([Category(7, "nucleus", (0, 0, 0))])
+    unnamed = found.data.model_copy(update={"classes": None})
+    assert build_split(unnamed, "val", "instance", model).categories is model
     (tmp_path / "classes.txt").write_text("cell\n")
     assert build_splits(find_layout(tmp_path).data, "instance")[1].categories.names == ["cell"]
     (tmp_path / "classes.txt").write_text("\n".join(f"c{i}" for i in range(60)))

@@ -71,11 +71,14 @@ def test_free_memory_is_at_most_what_a_container_has_left(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cpu = torch.device("cpu")
-    limit, used = tmp_path / "limit", tmp_path / "used"
-    monkeypatch.setattr(machine, "MEMORY_SHARES", [(tmp_path / "no", used), (limit, used)])
+    limit, used, kinds = (tmp_path / name for name in ("limit", "used", "kinds"))
+    monkeypatch.setattr(
+        machine, "MEMORY_SHARES", [(tmp_path / "no", used, kinds), (limit, used, kinds)]
+    )
+    kinds.write_text("anon 1000\nfile 1900\ninactive_file 1500\nactive_file 500\nslab 7\n")
     whole = free_memory(cpu)
     assert whole > 2**20
-    used.write_text("3000\n")
+    used.write_text("5000\n")  # of which 2000 can be taken back
     for said, left in (("10000\n", 7000), ("2000\n", 0)):
         limit.write_text(said)
         assert free_memory(cpu) == left
@@ -84,8 +87,11 @@ def test_free_memory_is_at_most_what_a_container_has_left(
         assert free_memory(cpu) > whole / 2
 
 
-def test_cores_are_those_of_the_process() -> None:
-    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+def test_cores_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert usable_cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == os.cpu_count()
 
 
 def test_product_is_large_enough_to_tell_a_rate() -> None:

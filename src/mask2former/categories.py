@@ -105,6 +105,12 @@ class Categories(Sequence[Category]):
         id_of = {category.name: category.id for category in self}
         return Categories(replace(category, id=id_of[category.name]) for category in wanted)
 
+    def single(self, task: Task) -> frozenset[int]:
+        """The labels of which a picture has one region at most: stuff, or all of semantic maps."""
+        return frozenset(
+            label for label, one in enumerate(self) if task == "semantic" or not one.is_thing
+        )
+
     @classmethod
     def bundled(cls, name: str) -> Categories:
         """Read a class list that ships with the package, such as `coco_panoptic`."""

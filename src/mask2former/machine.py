@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +25,16 @@ PRODUCT_GFLOP = 2 * SIDE**3 / 1e9
 CLEAR_REFS = Path("/proc/self/clear_refs")
 CGROUP = Path("/sys/fs/cgroup")
 MEMORY_SHARES = (
-    (CGROUP / "memory.max", CGROUP / "memory.current"),
-    (CGROUP / "memory" / "memory.limit_in_bytes", CGROUP / "memory" / "memory.usage_in_bytes"),
+    (CGROUP / "memory.max", CGROUP / "memory.current", CGROUP / "memory.stat"),
+    (
+        CGROUP / "memory" / "memory.limit_in_bytes",
+        CGROUP / "memory" / "memory.usage_in_bytes",
+        CGROUP / "memory" / "memory.stat",
+    ),
 )
-"""What a container may use at most, and what it uses."""
+"""What a container may use at most, what it uses, and of what kinds that is."""
+CACHES = re.compile(r"^(?:total_)?(?:in)?active_file (\d+)$", re.MULTILINE)
+"""Files that the system keeps in memory until somebody needs the room."""
 
 
 class Timing(NamedTuple):
@@ -161,9 +168,10 @@ def _kibibytes(file: Path, field: str) -> int | None:
 
 def _left_of_share() -> int | None:
     """Bytes left of what a container may use (cgroups, version 2 or 1), where that is limited."""
-    for limit, used in MEMORY_SHARES:
+    for limit, used, kinds in MEMORY_SHARES:
         try:
-            return max(int(limit.read_text()) - int(used.read_text()), 0)
+            caches = sum(map(int, CACHES.findall(kinds.read_text())))
+            return max(int(limit.read_text()) - max(int(used.read_text()) - caches, 0), 0)
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return None

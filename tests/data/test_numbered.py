@@ -23,6 +23,8 @@ def write(folder: Path, ids: Image.Image, ending: str = "png") -> NumberedObject
     return NumberedObjects(folder / "images", folder / "maps", CELL)
 
 
+BORDERED = np.where(np.roll(IDS, 1, axis=0) != IDS, -1, IDS)  # as watershed marks borders
+
 STORED = {
     "8 bits": (Image.fromarray(IDS.astype(np.uint8)), "png"),
     "16 bits": (Image.fromarray((IDS * 200).astype(np.uint16)), "png"),
@@ -43,6 +45,12 @@ def test_every_number_is_an_object(stored: str, tmp_path: Path) -> None:
     truth = dataset.truth(0)
     assert {rle.decode(found.rle).tobytes() for found in truth.instances} == wanted
     assert sorted(found.area for found in truth.instances) == [10, 24, 95]
+
+
+def test_what_is_below_zero_is_nobody(tmp_path: Path) -> None:
+    truth = write(tmp_path, Image.fromarray(BORDERED.astype(np.int32)), "tif").truth(0)
+    assert sum(found.area for found in truth.instances) == (BORDERED > 0).sum()
+    assert len(truth.instances) == 3
 
 
 def test_full_and_empty_maps(tmp_path: Path) -> None:

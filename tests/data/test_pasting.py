@@ -43,6 +43,23 @@ def test_pixels_come_with_their_labels() -> None:
     assert 2 < np.mean(counts) < 3
 
 
+def test_stuff_joins_the_region_of_its_class() -> None:
+    torch.manual_seed(1)
+    below, above = stripes(3, 100, (6, 20)), stripes(5, 101, (6, 20))
+    foreign = False
+    for _ in range(20):
+        both = paste(below, above, single={101, 102, 103, 104, 105})
+        labels = both["labels"].tolist()
+        assert len(set(labels)) == len(labels)
+        pixels = both["image"].as_subclass(Tensor)[:, 0] == 101
+        assert torch.equal(label_map(both)[pixels], label_map(above)[pixels])
+        assert torch.equal(label_map(both)[~pixels], label_map(below)[~pixels])
+        foreign = foreign or bool(pixels.any())
+    assert foreign
+    things = [paste(below, above)["labels"].tolist() for _ in range(20)]
+    assert any(len(set(labels)) < len(labels) for labels in things)
+
+
 def test_nobody_is_never_pasted_and_what_is_covered_is_gone(monkeypatch) -> None:
     monkeypatch.setattr(torch, "rand", torch.zeros)  # everything is chosen
     below, above = stripes(2, 100, (4, 9)), stripes(2, 200, (4, 9))

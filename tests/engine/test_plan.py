@@ -100,6 +100,10 @@ def test_videos_are_followed() -> None:
     assert found.config.data.clip.frames == 2
     assert found.config.test.ap == "youtube_vis"
     assert any("objects are followed" in reason for reason in found.reasons)
+    words = ["data.format=youtube_vis", "data.root=.", "test.task=instance"]
+    card = load_card(Path("src/mask2former/models") / "nuclei")
+    with pytest.raises(ValueError, match="cannot learn to follow them"):
+        plan(load_config("auto", words), {}, OBJECTS, LAPTOP, start=card)
 
 
 def test_objects_get_jitter_and_streets_get_crops() -> None:

@@ -151,7 +151,7 @@ def test_told_to_end_while_it_measures_a_run_has_saved_and_measures_again(
     with monkeypatch.context() as patch:
         patch.setattr(
             "mask2former.engine.train.evaluate",
-            lambda *_, **__: signal.raise_signal(signal.SIGTERM),
+            lambda *_, show, **__: (signal.raise_signal(signal.SIGTERM), show(1)),
         )
         train(config, tmp_path / "parts", device=CPU, say=silent)
     progress, _ = state.load(tmp_path / "parts")

@@ -324,6 +324,11 @@ def test_maps_of_numbered_objects_are_told_from_classes(tmp_path: Path) -> None:
     model = Categories([Category(7, "nucleus", (0, 0, 0))])
     unnamed = found.data.model_copy(update={"classes": None})
     assert build_split(unnamed, "val", "instance", model).categories is model
+    semantic = find_layout(tmp_path, "semantic")  # who wants classes gets them
+    assert semantic.data.format == "label_maps"
+    assert find_layout(tmp_path, explicit={"separate": ["class_1"]}).data.format == "label_maps"
+    with pytest.raises(ValueError, match="for instance segmentation and not semantic"):
+        find_layout(tmp_path, "semantic", explicit={"format": "object_maps"})
     (tmp_path / "classes.txt").write_text("cell\n")
     assert build_splits(find_layout(tmp_path).data, "instance")[1].categories.names == ["cell"]
     (tmp_path / "classes.txt").write_text("\n".join(f"c{i}" for i in range(60)))
@@ -336,6 +341,38 @@ def test_few_numbers_are_classes_unless_a_person_says_objects(tmp_path: Path) ->
     found = find_layout(tmp_path, explicit={"format": "object_maps"})
     train, _ = build_splits(found.data, "instance")
     assert len(train.truth(0).instances) == 4
+    (tmp_path / "classes.txt").write_text("cell\n")  # a list of one class
+    found = find_layout(tmp_path)
+    assert (found.data.format, found.has_names) == ("object_maps", True)
+
+
+def test_a_damaged_map_is_named(tmp_path: Path) -> None:
+    numbered(tmp_path, 60)
+    torn = tmp_path / "masks" / "train" / "0.png"
+    torn.write_bytes(torn.read_bytes()[:60])
+    for wanted in (None, "instance", "semantic"):
+        with pytest.raises(ValueError, match=r"masks/train/0\.png: "):
+            find_layout(tmp_path, wanted)
+
+
+def test_named_paths_with_separated_classes_teach_all_tasks(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    named = {
+        "format": "label_maps",
+        "classes": ["background", *make.NAMES],
+        "separate": ["circle"],
+        "train": {"images": "images/train", "annotations": "labels/train"},
+        "val": {"images": "images/val", "annotations": "labels/val"},
+    }
+    assert find_layout(tmp_path, explicit=named).task == "panoptic"
+    assert find_layout(tmp_path, explicit={**named, "separate": []}).task == "semantic"
+
+
+def test_a_list_that_lacks_a_class_is_told_also_where_classes_are_separated(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    (tmp_path / "classes.txt").write_text("background\ncircle\n")
+    with pytest.raises(ValueError, match="names no class for 2"):
+        find_layout(tmp_path, "instance", explicit={"separate": ["circle"]})
 
 
 def test_maps_of_many_scattered_classes_are_classes(tmp_path: Path) -> None:

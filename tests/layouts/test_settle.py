@@ -6,7 +6,9 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 import make
@@ -125,6 +127,29 @@ def test_model_of_separated_regions_is_measured_on_such(tmp_path: Path) -> None:
     found, _ = settle_evaluation(config, {"data": {"root": str(coco)}}, "val", wanted="instance")
     assert found.data.format == "coco"
     assert found.data.separate == ()
+
+
+def test_numbered_objects_are_of_the_models_class(tmp_path: Path) -> None:
+    for place in ("images", "masks"):
+        (tmp_path / place).mkdir()
+    ids = np.zeros((50, 50), np.uint16)
+    for number in range(20):
+        row, column = divmod(number, 5)
+        ids[10 * row : 10 * row + 5, 10 * column : 10 * column + 5] = number + 1
+    for name in "ab":
+        Image.new("RGB", (50, 50)).save(tmp_path / "images" / f"{name}.png")
+        Image.fromarray(ids).save(tmp_path / "masks" / f"{name}.png")
+    trained = load_config(
+        "nuclei", ["data.format=label_maps", "data.background=void", "data.merge={nucleus: [a, b]}"]
+    )
+    config = trained.model_copy(update={"data": trained.data.model_copy(update={"root": tmp_path})})
+    words = {"data": {"root": str(tmp_path)}}
+    found, says = settle_evaluation(config, words, "val", wanted="instance")
+    model = Categories([Category(4, "nucleus", (0, 0, 0))])
+    dataset = build_split(found.data, "val", "instance", model)
+    assert dataset.categories is model
+    assert len(dataset.truth(0).instances) == 20
+    assert "the values of the maps number objects, 0 is nobody" in says
 
 
 def test_evaluation_joins_classes_as_training_did(tmp_path: Path) -> None:

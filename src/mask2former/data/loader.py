@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from multiprocessing import active_children
@@ -94,12 +94,19 @@ class _Drawn(data.Dataset[Sample | Fault]):
     so that neither the number of workers nor a resumed run changes them."""
 
     def __init__(
-        self, dataset: Dataset, transform: Transform, seed: int, paste_chance: float
+        self,
+        dataset: Dataset,
+        transform: Transform,
+        seed: int,
+        *,
+        paste_chance: float,
+        single: Collection[int],
     ) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
         self.paste_chance = paste_chance
+        self.single = single
 
     def __getitem__(self, index: Draw) -> Sample | Fault:
         position, picture = index
@@ -110,7 +117,7 @@ class _Drawn(data.Dataset[Sample | Fault]):
             if isinstance(sample, Fault) or torch.rand(()) >= self.paste_chance:
                 return sample
             other = self._read(int(torch.randint(len(self.dataset), ())))
-            return other if isinstance(other, Fault) else paste(sample, other)
+            return other if isinstance(other, Fault) else paste(sample, other, self.single)
 
     def _read(self, picture: int) -> Sample | Fault:
         try:
@@ -185,16 +192,18 @@ def training_loader(
     padding: Sequence[float] = (PADDING,),
     repeats: np.ndarray | None = None,
     paste_chance: float = 0.0,
+    single: Collection[int] = (),
 ) -> Iterator[Batch]:
     """Load `batch_size` pictures a process, without end; the first `start` were seen before.
 
-    With `paste_chance` a picture gets regions of a random other one.
+    With `paste_chance` a picture gets regions of a random other one; of the labels in `single` it
+    keeps one region.
     What differs in size within a batch is padded with the colour `padding`: the model's mean, as
     the official code pads whole frames after normalising.
     Raises ValueError with the reader's own sentence where a picture cannot be read.
     """
     loader = data.DataLoader(
-        _Drawn(dataset, transform, seed, paste_chance),
+        _Drawn(dataset, transform, seed, paste_chance=paste_chance, single=single),
         batch_size=batch_size,
         sampler=InfiniteSampler(len(dataset), seed, start, rank=rank, world=world, repeats=repeats),
         num_workers=workers,

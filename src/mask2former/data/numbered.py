@@ -18,8 +18,9 @@ from mask2former.structures import Sample, TrueInstance, Truth
 class NumberedObjects(Dataset):
     """Two folders of files with the same names; pixels of one value are one object.
 
-    0 is nobody. A map says nothing of classes, so there is one. Maps have 8, 16 or 32 bits, or a
-    colour for each object; objects do not overlap. `endings` and `names` are those of `LabelMaps`.
+    0 is nobody, and so is what is below. A map says nothing of classes, so there is one. Maps have
+    8, 16 or 32 bits, or a colour for each object; objects do not overlap. `endings` and `names` are
+    those of `LabelMaps`.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class NumberedObjects(Dataset):
 
     def _read(self, index: int) -> tuple[np.ndarray, int]:
         """The objects of a map as 1, 2, ..., int32 (H, W), and how many there are."""
-        values = read_numbers(self._pairs[index][1])
+        values = np.maximum(read_numbers(self._pairs[index][1]), 0)  # some mark borders by -1
         numbers, places = np.unique(values, return_inverse=True)
         has_nobody = bool(numbers.size) and numbers[0] == 0
         ids = places.reshape(values.shape).astype(np.int32) + (not has_nobody)

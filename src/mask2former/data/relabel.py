@@ -47,7 +47,7 @@ class Relabelled(Dataset):
         labels = [IGNORE if name is None else label_of[name] for name in (*names, None)]
         self._labels = np.array(labels, np.int16)
         # Of such a class a picture has one target and one segment, whatever it was made of.
-        self._is_one = [task == "semantic" or not category.is_thing for category in self.categories]
+        self._single = self.categories.single(task)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -69,7 +69,7 @@ class Relabelled(Dataset):
         numbers, new_labels = [0], []
         for place, label in enumerate(self._labels[sample["labels"].numpy()].tolist()):
             # What overlaps lies in several layers, and an id in one only: it is not joined.
-            key = (label,) if self._is_one[label] and layers == 1 else (label, place)
+            key = (label,) if label in self._single and layers == 1 else (label, place)
             if label != IGNORE and key not in number_of:
                 number_of[key] = len(number_of) + 1
                 new_labels.append(label)
@@ -105,7 +105,7 @@ class Relabelled(Dataset):
             label = int(self._labels[segment.label])
             if label == IGNORE:
                 continue
-            parts = (label, segment.is_crowd) if self._is_one[label] else (label, segment.id)
+            parts = (label, segment.is_crowd) if label in self._single else (label, segment.id)
             one = kept.get(parts, TrueSegment(segment.id, label, 0, segment.is_crowd))
             kept[parts] = one._replace(area=one.area + segment.area)
             number_of[segment.id] = one.id

@@ -16,7 +16,7 @@ from mask2former.config.recipes import backbone_presets, read_overrides
 from mask2former.data.statistics import survey
 from mask2former.engine.plan import SIZES, Machine, plan
 from mask2former.layouts import settle
-from mask2former.layouts.find import LAYOUTS
+from mask2former.layouts.find import tasks_of
 from mask2former.machine import free_memory, usable_cores
 from mask2former.report.check import demand_trainable
 from mask2former.zoo import find_model
@@ -54,8 +54,7 @@ def find_data(config: Config, typed: dict, say: Callable[[str], None]) -> Config
     for sentence in sentences:
         say(f"data: {sentence}")
     if not sentences and "task" not in typed.get("test", {}):
-        taught = [layout.tasks[0] for layout in LAYOUTS if layout.format == config.data.format]
-        task = taught[0] if taught else "panoptic"  # of synthetic shapes
+        task = next(iter(tasks_of(config.data)), "panoptic")  # of synthetic shapes all three
         config = override_values(config, {"test.task": task})
         say(f"auto: test.task={task}: data.format={config.data.format} teaches it")
     if config.data.val == Split() and config.data.fold is None:

@@ -69,7 +69,7 @@ def plan(
     """
     choices = Choices(config, typed)
     size = choose_model(choices, data, machine, start)
-    choose_clips(choices)
+    choose_clips(choices, start)
     choose_scale(choices, data, machine, start)
     choose_augmentation(choices, data, machine)
     choose_queries(choices, data, start)
@@ -129,9 +129,14 @@ def _size_of(model: dict) -> Size:
     return SIZES[0] if large >= 128 else SIZES[1] if large else SIZES[2]
 
 
-def choose_clips(choices: Choices) -> None:
+def choose_clips(choices: Choices, start: ModelCard | None) -> None:
     """Videos teach to follow objects: pairs of frames, and positions in time too."""
     if choices["data.format"] == "youtube_vis":
+        if start is not None and start.config.model.placed_masks:
+            raise ValueError(
+                "a model of many like objects in pictures cannot learn to follow them; start from "
+                "another, or leave --from out"
+            )
         choices.choose("model.transformer_decoder.position", "3d", "objects are followed")
         choices.choose("data.clip", {"frames": 2})
         choices.choose("test.ap", "youtube_vis")

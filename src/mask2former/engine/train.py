@@ -87,7 +87,6 @@ class Trainer:
             config = override_values(config, {"train.steps": UNPLANNED})
         self.window = Window(self.team, scales_loss=accelerator.scaler is not None)
         self.stopping = False
-        self.is_measuring = False
         torch.manual_seed(train.seed)
         self.train_set, self.val_set = demand_trainable(config.data, config.test.task)
         if not self.val_set.is_labelled:
@@ -206,6 +205,7 @@ class Trainer:
             padding=self.config.model.pixel_mean,
             repeats=repeats,
             paste_chance=data.paste,
+            single=self.card.categories.single(self.config.test.task),
         )
         endless = iter(loader)
         while self.has_steps_left() and not self.has_settled():
@@ -224,7 +224,10 @@ class Trainer:
             self.say("told to end (SIGTERM): go on with --resume")
             raise SystemExit(ENDED)
         self.stopping = True
-        if self.is_measuring:
+
+    def look(self, done: int) -> None:
+        """Called for every validation picture: a run that is told to end has saved already."""
+        if self.stopping:
             self.end()
 
     def has_settled(self) -> bool:
@@ -288,11 +291,10 @@ class Trainer:
         predictor = self.build_predictor(weights)
         pictures = spread_evenly(self.val_set, self.config.train.evaluate_on)
         inspection = Inspection(self.card.categories, self.config.test.show_threshold)
-        self.is_measuring = True
+        task, team = self.config.test.task, self.team
         report = evaluate(
-            predictor, pictures, self.config.test.task, team=self.team, inspection=inspection
+            predictor, pictures, task, show=self.look, team=team, inspection=inspection
         )
-        self.is_measuring = False
         self.progress.measured = self.progress.step
         self.say(f"step {self.progress.step}  validation: {describe(report)}")
         if len(report.per_class) > 1:

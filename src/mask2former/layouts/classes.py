@@ -75,7 +75,8 @@ def name_classes(data: Data, maps: Sequence[Path], *, is_named: bool = False) ->
         strange = list(min(by_color)) if occurring.is_colored else min(by_value)
         raise ValueError(
             f"{path}: names no class for {strange}, which {some[0].parent} holds; add it to the "
-            "list, or name it in data.ignore if nobody counts it"
+            "list, or name it in data.ignore if nobody counts it; maps whose values number objects "
+            "are read by data.format=object_maps"
         )
     data, more = _without_nobody(data, categories.names)
     return Named(data, [*says, *more], form, is_known=True)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mask2former.config import Format, Task, parse_config
+from mask2former.config import Data, Format, Task, parse_config
 from mask2former.config.recipes import merge
-from mask2former.layouts import coco, known, maps, objects, yolo
-from mask2former.layouts.found import Explicit, Found, NotThisError
+from mask2former.layouts import coco, known, maps, yolo
+from mask2former.layouts.found import Explicit, Found, NotThisError, tasks_of_maps
 from mask2former.layouts.own import read_own_settings
 from mask2former.layouts.places import subfolders
 from mask2former.layouts.splits import FOLD
@@ -22,6 +22,9 @@ DEEPEST = 2
 ALL: tuple[Task, ...] = ("panoptic", "semantic", "instance")
 
 
+MAPS = "label_maps"
+
+
 class Layout(NamedTuple):
     """One layout: its name, the format it is read by, what that can teach, who recognises it."""
 
@@ -29,6 +32,10 @@ class Layout(NamedTuple):
     format: Format
     tasks: tuple[Task, ...]
     recognise: Callable[[Path, Explicit], Found]
+
+    def teaches(self, explicit: Explicit) -> tuple[Task, ...]:
+        """The tasks, with what the settings add to them."""
+        return tasks_of_maps(explicit.get("separate")) if self.format == MAPS else self.tasks
 
 
 LAYOUTS = (
@@ -38,7 +45,7 @@ LAYOUTS = (
     Layout("YOLO segmentation", "yolo", ("instance",), yolo.yolo),
     Layout("Cityscapes", "cityscapes", ALL, known.cityscapes),
     Layout("Pascal VOC", "voc", ("semantic", "instance", "panoptic"), known.voc),
-    Layout("maps of objects", "object_maps", ("instance",), objects.object_maps),
+    Layout("maps of objects", "object_maps", ("instance",), maps.object_maps),
     Layout("label maps", "label_maps", ("semantic",), maps.label_maps),
 )
 
@@ -72,12 +79,18 @@ def _names_all(settings: Explicit) -> bool:
 def _as_named(root: Path, settings: Explicit) -> Found:
     """Settings that leave nothing to find."""
     data = parse_config({"data": {"root": str(root), **settings}}, str(root)).data
-    tasks = next(layout.tasks for layout in LAYOUTS if layout.format == data.format)
+    tasks = tasks_of(data)
     says = []
     if not {"val", "fold"} & settings.keys():
         data = data.model_copy(update={"fold": FOLD})
         says.append(f"validation: none is named, so data.fold={list(FOLD)}")
     return Found(f"{data.format} as the settings name it", data, tasks, says)
+
+
+def tasks_of(data: Data) -> tuple[Task, ...]:
+    """What data of a format can teach, the default first; nothing where no layout has it."""
+    fitting = [layout for layout in LAYOUTS if layout.format == data.format]
+    return fitting[0].teaches({"separate": data.separate}) if fitting else ()
 
 
 def _only_answer(root: Path, wanted: Task | None, explicit: Explicit, deepest: int) -> Found:
@@ -112,11 +125,12 @@ def _ask(root: Path, wanted: Task | None, explicit: Explicit) -> _Answers:
     for layout in LAYOUTS:
         if explicit.get("format", layout.format) != layout.format:
             continue
-        teaches = f"{layout.name}, for {' or '.join(layout.tasks)} segmentation and not {wanted}"
-        if layout.format == "label_maps":
+        tasks = layout.teaches(explicit)
+        teaches = f"{layout.name}, for {' or '.join(tasks)} segmentation and not {wanted}"
+        if tasks == ("semantic",):
             teaches += " (data.separate=[CLASS] takes connected regions for objects)"
         try:
-            found = layout.recognise(root, explicit)
+            found = _recognise(layout, root, wanted, explicit)
             if wanted is None or wanted in found.tasks:
                 answers.found[layout] = found
             else:
@@ -125,11 +139,19 @@ def _ask(root: Path, wanted: Task | None, explicit: Explicit) -> _Answers:
             side = answers.near if reason.near else answers.far
             side.append(f"{layout.name}: {reason}")
         except ValueError as error:
-            if wanted is None or wanted in layout.tasks:
+            if wanted is None or wanted in tasks:
                 answers.faulty[layout] = error
             else:
-                answers.near.append(f"it holds {teaches}")
+                answers.near.append(f"it holds {teaches}; {error}")
     return answers
+
+
+def _recognise(layout: Layout, root: Path, wanted: Task | None, explicit: Explicit) -> Found:
+    """What a layout says; maps that look like numbered objects are classes to who wants these."""
+    found = layout.recognise(root, explicit)
+    if "format" in explicit or wanted is None or wanted in found.tasks or layout.format != MAPS:
+        return found
+    return layout.recognise(root, {**explicit, "format": MAPS})
 
 
 def _several(root: Path, answers: _Answers) -> ValueError:

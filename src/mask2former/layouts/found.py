@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,11 @@ from mask2former.config import Data, Task
 
 Explicit = Mapping[str, Any]
 """The `data` branch of settings as a person spelt it, a plain tree."""
+
+
+def tasks_of_maps(separate: Sequence[str] | None) -> tuple[Task, ...]:
+    """What maps of classes teach: objects too where connected regions are taken for them."""
+    return ("panoptic", "semantic", "instance") if separate else ("semantic",)
 
 
 @dataclass(frozen=True)

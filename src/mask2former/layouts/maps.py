@@ -7,11 +7,11 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from mask2former.config import Data, Split, Task
+from mask2former.config import ClassEntry, Data, Split
 from mask2former.data.class_files import read_class_file
 from mask2former.data.semantic import pair_files
-from mask2former.layouts.classes import find_list, name_classes
-from mask2former.layouts.found import Explicit, Found, NotThisError
+from mask2former.layouts.classes import VOID, find_list, name_classes
+from mask2former.layouts.found import Explicit, Found, NotThisError, tasks_of_maps
 from mask2former.layouts.places import (
     Place,
     SplitWord,
@@ -19,11 +19,13 @@ from mask2former.layouts.places import (
     pictures_below,
     role_of,
 )
-from mask2former.layouts.scan import number_objects
+from mask2former.layouts.scan import number_objects, scan
 from mask2former.layouts.splits import say_splits
 
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp")
 SEPARATORS = "_-. "
+FEW = 20
+"""Maps whose values are looked at beside a list of one class."""
 CANDIDATES = 50
 """Label maps that are compared with the first picture's name."""
 
@@ -39,24 +41,45 @@ class Pair(NamedTuple):
 def label_maps(root: Path, explicit: Explicit) -> Found:
     """Recognise folders of pictures and label maps; ADE20K as downloaded is one of them."""
     pairs = find_pairs(root, explicit.get("endings"))
-    data, says = place_pairs(root, pairs)
+    data, says = _place(root, pairs)
+    maps = _used_maps(pairs)
+    if _number_objects(data, maps, explicit):
+        return _as_objects(data, says, explicit)
     data = data.model_copy(update={"format": "label_maps"})
     if (root / "objectInfo150.txt").is_file():
         data = data.model_copy(update={"classes": "ade20k_semantic", "offset": -1, "ignore": (0,)})
         says.append("values count the 150 classes from 1, and 0 counts for nobody")
         return Found("ADE20K as downloaded", data, ("semantic",), says)
-    if are_objects(data, used_maps(pairs), explicit):
-        raise NotThisError("the values of the maps number objects")
-    named = name_classes(data, used_maps(pairs), is_named="classes" in explicit)
+    named = name_classes(data, maps, is_named="classes" in explicit)
     says += named.says
     layout = f"pictures with label maps in {named.form}"
-    tasks: tuple[Task, ...] = ("semantic",)
-    if explicit.get("separate"):
-        tasks = ("panoptic", "semantic", "instance")
+    tasks = tasks_of_maps(explicit.get("separate"))
     return Found(layout, named.data, tasks, says, has_names=named.is_known)
 
 
-def place_pairs(root: Path, pairs: Mapping[SplitWord | None, Pair]) -> tuple[Data, list[str]]:
+def object_maps(root: Path, explicit: Explicit) -> Found:
+    """The same folders where a person says that the maps number objects."""
+    if "format" not in explicit:
+        raise NotThisError("nobody says that maps number objects")
+    return label_maps(root, explicit)
+
+
+def _as_objects(data: Data, says: list[str], explicit: Explicit) -> Found:
+    """Maps whose values are objects of one class, as Cellpose and `--save masks` write them."""
+    listed = find_list(data)
+    names = ["object"] if listed is None else read_class_file(listed).names
+    says = [*says, "the values of the maps number objects, 0 is nobody"]
+    if listed is None and "classes" not in explicit:
+        says.append(f"all are of one class, '{names[0]}'; name it by data.classes=[NAME]")
+    if "format" not in explicit:
+        says.append("if they are classes instead, data.format=label_maps reads them so")
+    classes = tuple(ClassEntry(id=number, name=name) for number, name in enumerate(names))
+    data = data.model_copy(update={"format": "object_maps", "classes": classes})
+    layout = "pictures with maps of numbered objects"
+    return Found(layout, data, ("instance",), says, has_names=listed is not None)
+
+
+def _place(root: Path, pairs: Mapping[SplitWord | None, Pair]) -> tuple[Data, list[str]]:
     """The settings that say where pictures and maps are, and what to say of it."""
     endings = {pair.endings for pair in pairs.values()}
     if len(endings) > 1:
@@ -74,22 +97,26 @@ def place_pairs(root: Path, pairs: Mapping[SplitWord | None, Pair]) -> tuple[Dat
     return data.model_copy(update={"endings": ending}), says
 
 
-def are_objects(data: Data, maps: Sequence[Path], explicit: Explicit) -> bool:
+def _number_objects(data: Data, maps: Sequence[Path], explicit: Explicit) -> bool:
     """Whether the values of maps number objects: as a person says, or as they look.
 
-    Who lists several classes has maps of classes.
+    Who lists several classes, or separates some into objects, has maps of classes.
     """
     if "format" in explicit:
         return explicit["format"] == "object_maps"
+    if explicit.get("separate"):
+        return False
     match explicit.get("classes"), find_list(data):
         case ([_, _, *_] | {} | str(), _):
             return False
         case (None, Path() as listed) if len(read_class_file(listed)) > 1:
             return False
+        case (None, Path()) if len(scan(maps[:FEW]).values - {0, VOID}) > 1:
+            return True  # of the one class that the list names
     return number_objects(maps)
 
 
-def used_maps(pairs: Mapping[SplitWord | None, Pair]) -> list[Path]:
+def _used_maps(pairs: Mapping[SplitWord | None, Pair]) -> list[Path]:
     """The maps of all that is trained or measured on."""
     used = [pair for word, pair in pairs.items() if word != "test" or len(pairs) == 1]
     return [file for pair in used for file in maps_of(pair)]

@@ -67,21 +67,28 @@ def _colors_of(file: Path) -> list[int]:
     return np.unique(red << 16 | green << 8 | blue).tolist()
 
 
-def number_objects(maps: Sequence[Path]) -> bool:
+def number_objects(files: Sequence[Path]) -> bool:
     """Whether maps number their objects: many values, from 1 on, each in one piece.
 
     Maps of many classes leave most numbers out in a picture, and scatter a class over it.
     """
-    seen: set[int] = set()
-    objects = whole = numbers = 0
-    for file in maps[:: max(1, len(maps) // SAMPLE)]:
-        if not (read_mode(file) == "L" or read_mode(file).startswith("I")):
-            return False
-        values = read_numbers(file)
-        found = np.setdiff1d(values, [0])
-        seen.update(found.tolist())
-        objects += len(found)
-        numbers += int(found.max(initial=0))
-        pieces = (ndimage.label(values == value, TOUCHING)[1] for value in found[:LEAST])
-        whole += sum(count == 1 for count in pieces) * len(found) / max(len(found[:LEAST]), 1)
-    return len(seen) >= LEAST and objects >= MOST * numbers and whole >= MOST * objects
+    some = files[:: max(1, len(files) // SAMPLE)]
+    if not all(mode == "L" or mode.startswith("I") for mode in map(read_mode, some)):
+        return False
+    maps = [np.maximum(read_numbers(file), 0) for file in some]
+    found = [np.setdiff1d(numbers, [0]) for numbers in maps]
+    objects = sum(map(len, found))
+    if len(set(np.concatenate(found).tolist())) < LEAST:
+        return False
+    if objects < MOST * sum(int(values.max(initial=0)) for values in found):
+        return False
+    looked = [(m, value) for m, values in zip(maps, found, strict=True) for value in values[:LEAST]]
+    whole = sum(_is_whole(numbers, value) for numbers, value in looked)
+    return whole >= MOST * len(looked)
+
+
+def _is_whole(numbers: np.ndarray, value: int) -> bool:
+    """Whether the pixels of a value are in one piece."""
+    rows, columns = np.nonzero(numbers == value)
+    part = numbers[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] == value
+    return ndimage.label(part, TOUCHING)[1] == 1

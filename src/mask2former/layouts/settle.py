@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,9 @@ def settle_evaluation(
         data = data.model_copy(update={"val": data.train, "fold": None})
         says = [sentence for sentence in says if not sentence.startswith("validation:")]
         says.append("there is no validation split, so all pictures are measured")
+    if data.format == "object_maps":
+        classes = data.classes if found.has_names or "classes" in explicit else None
+        return _fill(config, data.model_copy(update={"classes": classes})), says
     if not found.has_names and "classes" not in explicit:
         own = ("ignore", "offset", "colors", "background", "merge", "ignore_classes")
         kept = {key: getattr(config.data, key) for key in own}
@@ -147,9 +151,12 @@ def _find_for(config: Config, typed: Mapping[str, Any], wanted: Task | None) -> 
             raise
         explicit = {**explicit, "separate": list(config.data.separate)}
         try:
-            return _find(config, {**typed, "data": explicit}, wanted)
+            found = _find(config, {**typed, "data": explicit}, wanted)
         except ValueError:
             raise error from None
+        said = f"connected regions of {', '.join(config.data.separate)} are objects"
+        unsaid = [sentence for sentence in found.says if sentence != "as named: data.separate"]
+        return replace(found, says=[*unsaid, said])
 
 
 def _fill(config: Config, data: Data) -> Config:

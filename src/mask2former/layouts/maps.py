@@ -42,14 +42,14 @@ def label_maps(root: Path, explicit: Explicit) -> Found:
     """Recognise folders of pictures and label maps; ADE20K as downloaded is one of them."""
     pairs = find_pairs(root, explicit.get("endings"))
     data, says = _place(root, pairs)
-    maps = _used_maps(pairs)
-    if _number_objects(data, maps, explicit):
-        return _as_objects(data, says, explicit)
     data = data.model_copy(update={"format": "label_maps"})
     if (root / "objectInfo150.txt").is_file():
         data = data.model_copy(update={"classes": "ade20k_semantic", "offset": -1, "ignore": (0,)})
         says.append("values count the 150 classes from 1, and 0 counts for nobody")
         return Found("ADE20K as downloaded", data, ("semantic",), says)
+    maps = _used_maps(pairs)
+    if _number_objects(data, maps, explicit):
+        return _as_objects(data, says, explicit)
     named = name_classes(data, maps, is_named="classes" in explicit)
     says += named.says
     layout = f"pictures with label maps in {named.form}"

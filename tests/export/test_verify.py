@@ -96,3 +96,18 @@ def test_pictures_have_the_range_of_the_model() -> None:
     shown = pictures(3, None, SIZE, 1)
     wide = fit(shown, (-100.0, 65435.0))
     torch.testing.assert_close(wide, shown * 257 - 100)
+
+
+def test_masks_may_change_places_where_instances_are_equally_sure() -> None:
+    masks = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5
+    labels = torch.zeros(1, 3, dtype=torch.int32)
+    swapped = masks[:, [1, 0, 2]]
+    for scores, is_told in (([0.5, 0.49999, 0.1], False), ([0.5, 0.49, 0.1], True)):
+        expected = (torch.tensor([scores]), labels, masks)
+        _, pixels = compare_results((expected[0], labels, swapped), expected)
+        assert (pixels > 0.1) == is_told
+    flipped = masks.clone()
+    flipped[0, 2, 0, :4] ^= True
+    expected = (torch.tensor([[0.5, 0.49999, 0.1]]), labels, masks)
+    _, pixels = compare_results((expected[0], labels, flipped[:, [1, 0, 2]]), expected)
+    assert pixels == pytest.approx(4 / 192)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mask2former.config import ClassEntry, Data, Split
 from mask2former.data.class_files import read_class_file
 from mask2former.data.semantic import pair_files
-from mask2former.layouts.classes import VOID, find_list, name_classes
+from mask2former.layouts.classes import SAMPLE, VOID, find_list, name_classes
 from mask2former.layouts.found import Explicit, Found, NotThisError, tasks_of_maps
 from mask2former.layouts.places import (
     Place,
@@ -24,8 +24,6 @@ from mask2former.layouts.splits import say_splits
 
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp")
 SEPARATORS = "_-. "
-FEW = 20
-"""Maps whose values are looked at beside a list of one class."""
 CANDIDATES = 50
 """Label maps that are compared with the first picture's name."""
 
@@ -111,7 +109,7 @@ def _number_objects(data: Data, maps: Sequence[Path], explicit: Explicit) -> boo
             return False
         case (None, Path() as listed) if len(read_class_file(listed)) > 1:
             return False
-        case (None, Path()) if len(scan(maps[:FEW]).values - {0, VOID}) > 1:
+        case (None, Path()) if len(scan(maps[:SAMPLE]).values - {0, VOID}) > 1:
             return True  # of the one class that the list names
     return number_objects(maps)
 

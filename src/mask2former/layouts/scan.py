@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from mask2former.categories import Color
+from mask2former.data.regions import TOUCHING
 from mask2former.files import read_colors, read_label_map, read_mode, read_numbers
 
 MOST_COLORS = 256
@@ -22,8 +23,6 @@ LEAST = 16
 """Fewer values may be classes as well as objects."""
 MOST = 0.8
 """The part of a map's objects that must be in one piece, and of its numbers that must be used."""
-TOUCHING = np.ones((3, 3), int)
-"""Pixels that meet at a corner belong together."""
 
 
 class Scan(NamedTuple):

@@ -1,6 +1,7 @@
 """The command: quick help, one sentence and exit status 2 for faults, and the happy paths."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from PIL import Image
 from mask2former import __version__, cli
 from mask2former.build import build_model
 from mask2former.categories import Categories
-from mask2former.checkpoint import ModelCard, save_model
+from mask2former.checkpoint import ModelCard, load_card, save_model
 from mask2former.cli.evaluate import measure_tasks, print_report
 from mask2former.cli.words import as_settings
 from mask2former.config import Data, load_config, override_config
@@ -362,11 +363,41 @@ def test_predict_leaves_out_what_it_wrote_before(
     assert "1/1 " in again.out
 
 
+def test_command_takes_as_many_threads_as_a_container_has_cores(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    for allowed, threads in ((None, "unset"), (64, "unset"), (3, "3"), (2, "3")):
+        monkeypatch.setattr(cli, "allowed_cores", lambda allowed=allowed: allowed)
+        if allowed != 2:  # a number that a person has set stays
+            monkeypatch.setenv("OMP_NUM_THREADS", "1")
+            monkeypatch.delenv("OMP_NUM_THREADS")
+        command("--version")
+        assert os.environ.get("OMP_NUM_THREADS", "unset") == threads
+
+
 def test_recipes_are_listed(command: Command) -> None:
     said = command("recipes")
     assert said.status == 0
     assert all(name in said.out for name in recipe_names())
     assert "next: " in said.out
+
+
+def test_recipe_is_written_to_be_changed(command: Command, model: Path, tmp_path: Path) -> None:
+    said = command("recipes", "tiny/shapes", "train.steps=7")
+    assert (said.status, said.err) == (0, "")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(said.out)
+    assert load_config(str(mine)) == load_config("tiny/shapes", ["train.steps=7"])
+    mine.write_text(command("recipes", model, "test.show_threshold=0.2").out)
+    expected = override_config(load_card(model).config, ["test.show_threshold=0.2"])
+    assert load_config(str(mine)) == expected
+
+
+def test_recipe_that_chooses_from_the_data_is_not_written(command: Command) -> None:
+    said = command("recipes", "auto")
+    assert said.status == 2
+    assert "mask2former recipes RUN" in said.err
 
 
 def test_models_are_listed(command: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

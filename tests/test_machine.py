@@ -67,31 +67,27 @@ def test_peak_is_unknown_where_a_sandbox_leaves_it_out(
     assert peak(torch.device("cpu")) is None
 
 
-def test_free_memory_is_at_most_what_a_container_has_left(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_free_memory_is_at_most_what_a_container_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    limit, used, kinds = (tmp_path / name for name in ("limit", "used", "kinds"))
-    monkeypatch.setattr(
-        machine, "MEMORY_SHARES", [(tmp_path / "no", used, kinds), (limit, used, kinds)]
-    )
-    kinds.write_text("anon 1000\nfile 1900\ninactive_file 1500\nactive_file 500\nslab 7\n")
+    monkeypatch.setattr(machine, "left_memory", lambda: None)
     whole = free_memory(cpu)
     assert whole > 2**20
-    used.write_text("5000\n")  # of which 2000 can be taken back
-    for said, left in (("10000\n", 7000), ("2000\n", 0)):
-        limit.write_text(said)
-        assert free_memory(cpu) == left
-    for said in ("max\n", str(2**63 - 4096)):
-        limit.write_text(said)
-        assert free_memory(cpu) > whole / 2
+    monkeypatch.setattr(machine, "left_memory", lambda: 7000)
+    assert free_memory(cpu) == 7000
+    monkeypatch.setattr(machine, "left_memory", lambda: 2**63)
+    assert free_memory(cpu) > whole / 2
 
 
 def test_cores_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "allowed_cores", lambda: None)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     assert usable_cores() == 2
+    monkeypatch.setattr(machine, "allowed_cores", lambda: 1)
+    assert usable_cores() == 1
+    monkeypatch.setattr(machine, "allowed_cores", lambda: 8)
+    assert usable_cores() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert usable_cores() == os.cpu_count()
+    assert usable_cores() == min(os.cpu_count(), 8)
 
 
 def test_product_is_large_enough_to_tell_a_rate() -> None:

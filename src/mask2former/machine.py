@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,24 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from mask2former.shares import allowed_cores, left_memory
+
 Call = Callable[[], object]
 
 SIDE = 1536
 """Of the square matrices whose product tells the machine's rate."""
 PRODUCT_GFLOP = 2 * SIDE**3 / 1e9
 CLEAR_REFS = Path("/proc/self/clear_refs")
-CGROUP = Path("/sys/fs/cgroup")
-MEMORY_SHARES = (
-    (CGROUP / "memory.max", CGROUP / "memory.current", CGROUP / "memory.stat"),
-    (
-        CGROUP / "memory" / "memory.limit_in_bytes",
-        CGROUP / "memory" / "memory.usage_in_bytes",
-        CGROUP / "memory" / "memory.stat",
-    ),
-)
-"""What a container may use at most, what it uses, and of what kinds that is."""
-CACHES = re.compile(r"^(?:total_)?(?:in)?active_file (\d+)$", re.MULTILINE)
-"""Files that the system keeps in memory until somebody needs the room."""
 
 
 class Timing(NamedTuple):
@@ -140,17 +129,19 @@ def describe_machine() -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on."""
+    """The cores that this process may run on, and whose time it may use."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(cores, allowed_cores() or cores)
 
 
 def free_memory(device: torch.device) -> int:
     """Bytes that a process can still take: of a GPU, of the machine, or of a container's share."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    known = [_kibibytes(Path("/proc/meminfo"), "MemAvailable"), _left_of_share()]
+    known = [_kibibytes(Path("/proc/meminfo"), "MemAvailable"), left_memory()]
     if any(size is not None for size in known):
         return min(size for size in known if size is not None)
     if hasattr(os, "sysconf"):
@@ -164,14 +155,3 @@ def _kibibytes(file: Path, field: str) -> int | None:
         return 1024 * int(file.read_text().partition(f"{field}:")[2].split()[0])
     except (OSError, IndexError):
         return None
-
-
-def _left_of_share() -> int | None:
-    """Bytes left of what a container may use (cgroups, version 2 or 1), where that is limited."""
-    for limit, used, kinds in MEMORY_SHARES:
-        try:
-            caches = sum(map(int, CACHES.findall(kinds.read_text())))
-            return max(int(limit.read_text()) - max(int(used.read_text()) - caches, 0), 0)
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return None

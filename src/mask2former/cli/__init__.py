@@ -20,6 +20,7 @@ from mask2former.cli.predict import predict
 from mask2former.cli.train import train
 from mask2former.cli.words import complain
 from mask2former.faults import explain
+from mask2former.shares import allowed_cores
 
 INTERRUPTED = 130
 """The exit status of what Ctrl-C stopped, as shells have it."""
@@ -52,6 +53,11 @@ def main() -> None:
     # PyTorch's threads wait for work in a busy loop, and so take cores from compiled kernels: let
     # them wait for microseconds, not milliseconds. It is read when PyTorch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Threads that share less than a core each hold each other up; PyTorch asks only how many cores
+    # there are, not how much of their time a container may have.
+    cores = allowed_cores()
+    if cores is not None and cores < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names of files need not be text
             stream.reconfigure(errors="backslashreplace")

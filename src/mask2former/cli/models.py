@@ -78,17 +78,34 @@ def models(
     print("next: `mask2former predict PICTURES --model NAME`; a model folder or Hub id works too")
 
 
-def recipes() -> None:
-    """List the recipes that ship with the package."""
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(help="write this recipe, or a model's settings, as YAML")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Argument(help="key=value, dotted keys")] = None,
+) -> None:
+    """List the recipes that ship with the package; with a name write one, each setting told.
+
+    `mask2former recipes nuclei > mine.yaml` is the start of a recipe of your own.
+    """
+    if name is None:
+        list_recipes()
+    else:
+        write(name, settings or [])
+
+
+def list_recipes() -> None:
+    """A table of the recipes that ship with the package."""
     from rich.table import Table
 
     from mask2former.config import load_config
     from mask2former.config.recipes import recipe_names
+    from mask2former.engine.auto import RECIPE as AUTO
 
     table = Table("recipe", "task", "backbone", "steps", "batch")
     for name in recipe_names():
         config = load_config(name)
-        if name == "auto":
+        if name == AUTO:
             table.add_row(name, *["chosen from the data"] * 2, "", "")
             continue
         backbone = config.model.backbone
@@ -97,3 +114,24 @@ def recipes() -> None:
         table.add_row(name, config.test.task, shown, str(train.steps), str(train.batch_size))
     wide_console().print(table)
     print("next: `mask2former train RECIPE data.root=FOLDER`")
+    print("`mask2former recipes RECIPE > mine.yaml` writes one to change, with all its settings")
+
+
+def write(name: str, settings: list[str]) -> None:
+    """The YAML of a recipe, or of the settings that a model folder holds."""
+    from mask2former.checkpoint import load_card
+    from mask2former.config import load_config, override_config
+    from mask2former.config.reference import write_recipe
+    from mask2former.engine.auto import RECIPE as AUTO
+
+    if name == AUTO:
+        raise ValueError(
+            "auto is no fixed recipe: it chooses from the data; `mask2former train auto "
+            "data.root=FOLDER` says what, and `mask2former recipes RUN` then writes what it chose"
+        )
+    if Path(name).is_dir():
+        config = override_config(load_card(Path(name)).config, settings)
+    else:
+        config = load_config(name, settings)
+    print(f"# {' '.join([name, *settings])}")
+    print(write_recipe(config), end="")

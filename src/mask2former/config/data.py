@@ -29,6 +29,10 @@ Format = Literal[
     "shapes",
 ]
 SplitName = Literal["train", "val"]
+Flips = Annotated[
+    Literal["none", "horizontal", "both", "turns"],
+    Field(description="mirrored left and right, up and down too, or all eight positions"),
+]
 Level = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Level, Level, Level]
 
@@ -37,9 +41,11 @@ class LargeScaleJitter(Settings):
     """Flip, resize by a factor of a fixed size, crop to it (COCO recipes)."""
 
     kind: Literal["lsj"] = "lsj"
-    size: Count = 1024
-    scale: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
-    flips: Literal["none", "horizontal", "both", "turns"] = "horizontal"
+    size: Count = Field(1024, description="side of the square that pictures are cut to")
+    scale: tuple[PositiveFloat, PositiveFloat] = Field(
+        (0.1, 2.0), description="smallest and largest factor, of a picture that fits the square"
+    )
+    flips: Flips = "horizontal"
 
     @model_validator(mode="after")
     def _scale_is_a_range(self) -> Self:
@@ -52,8 +58,10 @@ class ResizeAndCrop(Settings):
     """Resize the short edge to one of a few lengths, crop, jitter the colours (scene recipes)."""
 
     kind: Literal["crop"] = "crop"
-    short_edges: tuple[Count, ...] = Field(min_length=1)
-    max_size: PositiveInt = 100_000
+    short_edges: tuple[Count, ...] = Field(
+        min_length=1, description="one of these lengths is drawn"
+    )
+    max_size: PositiveInt = Field(100_000, description="of the long edge")
     crop: tuple[Count, Count] | None = Field(description="height and width; null: whole pictures")
     color: Annotated[
         bool | Literal["strong"],
@@ -62,14 +70,14 @@ class ResizeAndCrop(Settings):
             "texture, for other cameras and places than those of the training pictures"
         ),
     ] = True
-    flips: Literal["none", "horizontal", "both", "turns"] = "horizontal"
+    flips: Flips = "horizontal"
 
 
 class Fit(Settings):
     """No augmentation: resize into a box, pad to it."""
 
     kind: Literal["fit"] = "fit"
-    size: tuple[Count, Count]
+    size: tuple[Count, Count] = Field(description="height and width")
 
 
 Augmentation = Annotated[
@@ -83,8 +91,10 @@ Augmentation = Annotated[
 class Split(Settings):
     """Where the pictures and the annotations of one split are."""
 
-    images: Path | None = None
-    annotations: Path | None = None
+    images: Path | None = Field(None, description="folder of the pictures")
+    annotations: Path | None = Field(
+        None, description="JSON file, or folder of label maps or text files"
+    )
     labels: Path | None = Field(
         None,
         description="folder of panoptic PNG files, if not the annotations' name without .json; "
@@ -98,10 +108,10 @@ class Split(Settings):
 class ClassEntry(Settings):
     """One class of a list that stands in the settings themselves."""
 
-    id: int
-    name: str
-    color: Color | None = None
-    is_thing: bool = True
+    id: int = Field(description="what stands for it in the annotations")
+    name: str = Field(description="what people call it")
+    color: Color | None = Field(None, description="that it is drawn in")
+    is_thing: bool = Field(default=True, description="whether it comes in objects")
 
 
 def _as_entries(value: Any) -> Any:
@@ -126,17 +136,17 @@ ClassList = Annotated[Path | str | tuple[ClassEntry, ...], BeforeValidator(_as_e
 class Clip(Settings):
     """A training clip: frames drawn around a random one of a video, in the order of time."""
 
-    frames: int = Field(2, ge=1)
+    frames: int = Field(2, ge=1, description="of a clip")
     reach: int = Field(20, ge=0, description="how far from the first drawn frame, in frames")
 
 
 class Data(Settings):
     """The data set and what is done to it."""
 
-    format: Format | None = None
+    format: Format | None = Field(None, description="null: recognised")
     root: Path | None = Field(None, description="relative paths of the splits start here")
-    train: Split = Split()
-    val: Split = Split()
+    train: Split = Field(Split(), description="what is trained on")
+    val: Split = Field(Split(), description="what is measured on")
     classes: ClassList | None = Field(
         None, description="names in order, names by id, a JSON list of classes, or a bundled name"
     )
@@ -162,7 +172,9 @@ class Data(Settings):
     channels: Count | None = Field(
         None, description="pictures have so many of their own, at their own depth; null: 8-bit RGB"
     )
-    augmentation: Augmentation = LargeScaleJitter()
+    augmentation: Augmentation = Field(
+        LargeScaleJitter(), description="how training pictures are varied"
+    )
     clip: Clip | None = Field(None, description="train on clips of videos")
     separate: tuple[str, ...] = Field(
         (),
@@ -191,8 +203,8 @@ class Data(Settings):
         description="pictures with a class that a smaller part f of all pictures shows come "
         "sqrt(repeat / f) times as often (LVIS)",
     )
-    workers: int = Field(2, ge=0)
-    cache_mb: int = Field(2000, ge=0)
+    workers: int = Field(2, ge=0, description="processes that prepare training pictures")
+    cache_mb: int = Field(2000, ge=0, description="decoded pictures kept in memory, in MB")
 
     @model_validator(mode="after")
     def _fold_is_one_of_several(self) -> Self:

@@ -16,18 +16,22 @@ class Tta(Settings):
     scales: tuple[PositiveFloat, ...] = Field(
         (0.5, 0.75, 1.0, 1.25, 1.5, 1.75), min_length=1, description="of the short edge"
     )
-    flips: Literal["none", "horizontal"] = "horizontal"
+    flips: Literal["none", "horizontal"] = Field(
+        "horizontal", description="whether every scale is seen mirrored too"
+    )
 
 
 class Test(Settings):
     """Inference and evaluation."""
 
-    task: Task = "instance"
-    short_edge: Count = 800
-    max_size: PositiveInt = 1333
+    task: Task = Field("instance", description="what is predicted and measured")
+    short_edge: Count = Field(800, description="pictures are resized to it, in pixels")
+    max_size: PositiveInt = Field(1333, description="of the long edge, in pixels")
     threshold: Share = Field(0.8, description="class score a panoptic segment needs")
-    overlap_threshold: Share = 0.8
-    max_detections: PositiveInt = 100
+    overlap_threshold: Share = Field(
+        0.8, description="the part of its mask that others must leave a panoptic segment"
+    )
+    max_detections: PositiveInt = Field(100, description="instances of a picture, the best ones")
     suppress: float | None = Field(
         None,
         gt=0,

@@ -16,8 +16,10 @@ class TimmBackbone(Settings):
     """Any timm model with feature maps at strides 4, 8, 16 and 32."""
 
     kind: Literal["timm"] = "timm"
-    name: str = "resnet50"
-    norm: Literal["frozen", "trainable"] = "frozen"
+    name: str = Field("resnet50", description="timm's name")
+    norm: Literal["frozen", "trainable"] = Field(
+        "frozen", description="whether the statistics of batch norms stay, or are learned"
+    )
     weights: str | None = Field(
         None,
         description="training starts from: a file of timm or torchvision weights, 'timm' (from its "
@@ -34,11 +36,17 @@ class SwinBackbone(Settings):
         description="training starts from: an ImageNet file of the authors (.pth), or timm's of "
         "the same weights (timm/swin_tiny_patch4_window7_224.ms_in1k, from its cache or the Hub)",
     )
-    embed_dim: Count = 96
-    depths: tuple[Depth, Depth, Depth, Depth] = (2, 2, 6, 2)
-    heads: tuple[Count, Count, Count, Count] = (3, 6, 12, 24)
-    window: Count = 7
-    drop_path: float = Field(0.3, ge=0, lt=1)
+    embed_dim: Count = Field(96, description="channels at stride 4; they double at every stage")
+    depths: tuple[Depth, Depth, Depth, Depth] = Field(
+        (2, 2, 6, 2), description="blocks of each stage"
+    )
+    heads: tuple[Count, Count, Count, Count] = Field(
+        (3, 6, 12, 24), description="attention heads of each stage"
+    )
+    window: Count = Field(7, description="side of a window, in patches")
+    drop_path: float = Field(
+        0.3, ge=0, lt=1, description="the chance that the last block is left out in training"
+    )
 
     @model_validator(mode="after")
     def _heads_share_the_channels(self) -> Self:
@@ -55,10 +63,10 @@ class MSDeformAttn(Settings):
     """The paper's pixel decoder."""
 
     kind: Literal["msdeformattn"] = "msdeformattn"
-    layers: Depth = 6
-    heads: Count = 8
-    points: Count = 4
-    feedforward: Count = 1024
+    layers: Depth = Field(6, description="of the deformable encoder")
+    heads: Count = Field(8, description="attention heads")
+    points: Count = Field(4, description="points that a head samples in each map")
+    feedforward: Count = Field(1024, description="hidden channels of a layer")
 
 
 class FPN(Settings):
@@ -71,14 +79,14 @@ class SemanticFPN(Settings):
     """The pyramid of an FPN, all of whose maps are summed at stride 4 (table 4e)."""
 
     kind: Literal["semantic_fpn"] = "semantic_fpn"
-    channels: Count = 128
+    channels: Count = Field(128, description="of the maps that are summed")
 
 
 class BiFPN(Settings):
     """EfficientDet's: down and up again, with learned weights, `layers` times (table 4e)."""
 
     kind: Literal["bifpn"] = "bifpn"
-    layers: Depth = 3
+    layers: Depth = Field(3, description="times down and up")
 
 
 class FaPN(Settings):
@@ -91,7 +99,7 @@ class FaPN(Settings):
 class SampledQueries(Settings):
     """One query for every `spacing` x `spacing` pixels of the network's input, read off there."""
 
-    spacing: float = Field(16.0, gt=0)
+    spacing: float = Field(16.0, gt=0, description="pixels from one query to the next")
 
 
 Queries = Annotated[
@@ -103,16 +111,32 @@ Queries = Annotated[
 class TransformerDecoder(Settings):
     """The masked-attention decoder and the ablations of tables 4a-4d and X."""
 
-    layers: int = Field(9, ge=0, le=2**8)
-    heads: Count = 8
-    feedforward: Count = 2048
-    dropout: float = Field(0.0, ge=0, lt=1)
+    layers: int = Field(9, ge=0, le=2**8, description="0: predict from the queries alone")
+    heads: Count = Field(8, description="attention heads")
+    feedforward: Count = Field(2048, description="hidden channels of a layer")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in training")
     num_queries: Count = Field(100, description="not of sampled ones: their spacing tells")
-    queries: Queries = "learnable"
-    levels: tuple[tuple[Literal[32, 16, 8], ...], ...] = ((32,), (16,), (8,))
-    order: tuple[Literal["cross", "self", "ffn"], ...] = ("cross", "self", "ffn")
-    attention: Literal["masked", "full", "smca", "mask_pooling"] = "masked"
-    position: Literal["2d", "3d", "pixels"] = "2d"
+    queries: Queries = Field(
+        "learnable",
+        description="what queries begin as: learned features, zeros, or, with {spacing: 16}, the "
+        "features under them (many like objects)",
+    )
+    levels: tuple[tuple[Literal[32, 16, 8], ...], ...] = Field(
+        ((32,), (16,), (8,)),
+        description="strides of the maps that a layer reads, from layer to layer in turn",
+    )
+    order: tuple[Literal["cross", "self", "ffn"], ...] = Field(
+        ("cross", "self", "ffn"),
+        description="of cross-attention, self-attention and feedforward in a layer",
+    )
+    attention: Literal["masked", "full", "smca", "mask_pooling"] = Field(
+        "masked", description="where a query may look (table 4a)"
+    )
+    position: Literal["2d", "3d", "pixels"] = Field(
+        "2d",
+        description="what positions are counted in: parts of the picture, the same of a clip with "
+        "its frames, or pixels",
+    )
 
     @model_validator(mode="after")
     def _queries_are_counted_once(self) -> Self:
@@ -150,15 +174,21 @@ PixelDecoder = Annotated[
 class Model(Settings):
     """The network."""
 
-    dim: Count = 256
+    dim: Count = Field(256, description="channels of queries and of the pixel decoder")
     placed_masks: bool = Field(
         default=False, description="masks know where their query stands: for many like objects"
     )
-    backbone: Backbone = TimmBackbone()
+    backbone: Backbone = Field(
+        TimmBackbone(), description="or a published one by a word: r50, r101, swin_t, swin_l, ..."
+    )
     pixel_decoder: PixelDecoder = MSDeformAttn()
     transformer_decoder: TransformerDecoder = TransformerDecoder()
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[PositiveFloat, ...] = IMAGENET_STD
+    mean: tuple[float, ...] = Field(
+        IMAGENET_MEAN, description="of each colour, from 0 to 255; taken from pictures"
+    )
+    std: tuple[PositiveFloat, ...] = Field(
+        IMAGENET_STD, description="what pictures are divided by, for each colour"
+    )
     value_range: tuple[float, float] | None = Field(
         None, description="the pictures' black and white, which mean and std count as 0 and 255"
     )

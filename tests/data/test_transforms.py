@@ -89,6 +89,7 @@ def test_clip_without_crop_keeps_its_shape() -> None:
 def test_sizes_round_as_detectron2() -> None:
     assert shorten((480, 640), 800, 1333) == (800, 1067)
     assert shorten((1024, 2048), 800, 1333) == (667, 1333)
+    assert shorten((638, 319), 800, 1333) == (1333, 666)  # in two steps; 666.5 in one
     assert fit_inside((480, 640), (1024, 1024), 0.5) == (384, 512)
     assert fit_inside((1, 1000), (64, 64), 0.1) == (1, 6)
 

@@ -23,6 +23,7 @@ from mask2former.engine.average import Average
 from mask2former.engine.blocks import checkpoint_gradients, find_blocks
 from mask2former.engine.device import check_precision
 from mask2former.engine.evaluate import Report
+from mask2former.engine.start import freeze_idle
 from mask2former.engine.train import Trainer, train
 from mask2former.report.run_folder import RunFolder
 
@@ -270,6 +271,29 @@ def test_frozen_parts_keep_weights_and_statistics(tiny: Tiny, tmp_path: Path) ->
     learned = fresh.keys() - frozen
     assert sum(not torch.equal(fresh[name], trained[name]) for name in learned) > 0.9 * len(learned)
     assert any(re.search(r"parameters \(0\.\d M learn\)", line) for line in said)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("model.pixel_decoder.kind=fapn", "model.transformer_decoder.levels=[[8]]"),
+        ("model.pixel_decoder.kind=bifpn", "model.transformer_decoder.levels=[[8]]"),
+        ("model.transformer_decoder.layers=0",),
+        ("model.pixel_decoder.kind=fpn",),
+    ],
+    ids=["fapn at stride 8", "bifpn at stride 8", "no layers", "fpn"],
+)
+def test_what_no_prediction_hangs_on_rests(tiny: Tiny, settings: tuple[str, ...]) -> None:
+    """DDP waits for the gradient of everything that learns."""
+    network = build_model(tiny(*settings).model, 3)
+    before = sum(parameter.requires_grad for parameter in network.parameters())
+    freeze_idle(network.train())
+    assert network.training
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    assert (len(learning) < before) == (settings[0] != "model.pixel_decoder.kind=fpn")
+    predictions = network(torch.rand(2, 3, 64, 96) * 255)
+    sum(part.sum() for prediction in predictions for part in prediction).backward()
+    assert all(parameter.grad is not None for parameter in learning)
 
 
 def test_freezing_what_is_not_there_suggests_what_is(tiny: Tiny, tmp_path: Path) -> None:

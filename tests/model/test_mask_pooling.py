@@ -53,3 +53,13 @@ def test_gradient_reaches_every_parameter():
     queries = torch.randn(2, 3, DIM)
     block(queries, queries, memory, everything).pow(3).sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in block.parameters())
+
+
+@torch.no_grad()
+def test_sum_over_many_tokens_has_room_in_half_precision():
+    """Two frames of 1024 x 1024 at stride 8: their sum is no fp16 number, their mean is."""
+    pool, value = MaskPool(DIM), torch.full((1, 32768, DIM), 5.0)
+    everywhere = torch.ones(1, 1, 32768, dtype=torch.bool)
+    with torch.autocast("cpu", torch.float16):
+        found = pool(value[:, :1], value, value.half(), everywhere)
+    torch.testing.assert_close(found.float(), pool.out_proj(value[:, :1]), atol=0.02, rtol=0.01)

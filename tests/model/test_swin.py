@@ -136,3 +136,14 @@ def test_swin_exports_and_still_sees_the_batch():
     one = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(program.module()(one)[32], swin(one)[32], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_sum_over_the_blocks_stays_in_fp32_under_autocast():
+    """As in the official code: in half precision small changes would get lost in large sums."""
+    torch.manual_seed(0)
+    block, x = Block(8, 2, window=4).eval(), torch.randn(1, 8, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = block(x, shift_mask(8, 8, 4))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, block(x, shift_mask(8, 8, 4)), atol=0.02, rtol=0)

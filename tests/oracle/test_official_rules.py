@@ -290,15 +290,20 @@ def test_whole_path_follows_the_official_one(picture: np.ndarray, predictor: Pre
 
 @pytest.mark.parametrize("picture", PICTURES[:4], ids=lambda picture: str(picture.shape[:2]))
 def test_mean_of_views_follows_the_official_one(picture: np.ndarray, predictor: Predictor) -> None:
-    """Each view is resized, then flipped; scores are flipped back at the original size."""
+    """Each view is the picture at test size, resized again, then flipped; scores flip back."""
     config = override_config(predictor.card.config, ["test.tta={}"])
     augmented = Predictor(
         predictor.model, ModelCard(config, predictor.categories), torch.device("cpu")
     )
+    usual = np.array(
+        Image.fromarray(picture).resize(
+            round_size(*picture.shape[:2], 50, 85)[::-1], Image.Resampling.BILINEAR
+        )
+    )
     views = []
     for short in (25, 38, 50, 63, 75, 88):  # 50 x 0.5, 0.75, 1, 1.25, 1.5, 1.75
-        size = round_size(*picture.shape[:2], short, round(1.75 * 85))
-        resized = np.array(Image.fromarray(picture).resize(size[::-1], Image.BILINEAR))
+        size = round_size(*usual.shape[:2], short, round(1.75 * 85))
+        resized = np.array(Image.fromarray(usual).resize(size[::-1], Image.Resampling.BILINEAR))
         for shown in (resized, resized[:, ::-1]):
             case = official_case(predictor, shown, short=min(size), longest=10_000)
             case = case._replace(sizes=Sizes(size, picture.shape[:2]))

@@ -198,8 +198,8 @@ def training_loader(
 
     With `paste_chance` a picture gets regions of a random other one; of the labels in `single` it
     keeps one region.
-    What differs in size within a batch is padded with the colour `padding`: the model's mean, as
-    the official code pads whole frames after normalising.
+    What differs in size within a batch is padded with the colour `padding`: the model's mean,
+    rounded to what 8 bits hold (the official code pads whole frames after normalising).
     Raises ValueError with the reader's own sentence where a picture cannot be read.
     """
     loader = data.DataLoader(

@@ -181,8 +181,17 @@ def fit_inside(picture: Size, box: Size, scale: float = 1.0) -> Size:
 
 
 def shorten(picture: Size, short_edge: int, max_size: int) -> Size:
-    """The picture's size with a short edge of `short_edge`, or a long one of `max_size` if less."""
-    return _rounded(picture, min(short_edge / min(picture), max_size / max(picture)))
+    """The picture's size with a short edge of `short_edge`, or a long one of `max_size` if less.
+
+    In two steps, as detectron2's ResizeShortestEdge: sides that end in a half are rounded alike.
+    """
+    shorter = min(picture)
+    sides = [short_edge if side == shorter else short_edge / shorter * side for side in picture]
+    longest = max(sides)
+    if longest > max_size:
+        sides = [side * (max_size / longest) for side in sides]
+    height, width = (max(int(side + 0.5), 1) for side in sides)
+    return height, width
 
 
 def on_diagonal(slack_height: int, slack_width: int) -> Size:

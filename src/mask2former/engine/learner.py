@@ -23,7 +23,7 @@ from mask2former.engine.average import Average
 from mask2former.engine.blocks import checkpoint_gradients, find_blocks
 from mask2former.engine.optimizer import Pace, build_optimizer, learning_rate_factor
 from mask2former.engine.processes import Team, spread, whole, without_exchange
-from mask2former.engine.start import freeze
+from mask2former.engine.start import freeze, freeze_idle
 from mask2former.loss.criterion import Criterion, Normalisers, make_generators
 from mask2former.model.hasten import hasten_training
 from mask2former.model.mask2former import Mask2Former
@@ -52,6 +52,8 @@ class Learner:
         self.team = team
         hasten_training(network.to(accelerator.device))
         self.frozen = freeze(network, train.freeze)
+        if team.size > 1:
+            freeze_idle(network)
         if train.gradient_checkpointing:
             checkpoint_gradients(find_blocks(network))
         taught = network if train.pilots is None else Piloted(network, train.pilots)

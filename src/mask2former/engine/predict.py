@@ -272,14 +272,19 @@ class Predictor:
         return self.look(image, network), Sizes(network, original)
 
     def views(self, image: np.ndarray, tta: Tta) -> Iterator[View]:
-        """What the network says of a picture at every size, and of its mirror images."""
+        """What the network says of a picture at every size, and of its mirror images.
+
+        As in detectron2 each is made from the picture as it is tested without views.
+        """
         test = self.card.config.test
         original = (image.shape[-3], image.shape[-2])
+        usual = resize(image, shorten(original, test.short_edge, test.max_size))
         longest = round(max(tta.scales) * test.max_size)
         for scale in tta.scales:
-            network = self.fit(shorten(original, int(scale * test.short_edge + 0.5), longest))
+            short_edge = int(scale * test.short_edge + 0.5)
+            network = self.fit(shorten(usual.shape[:2], short_edge, longest))
             for turn in TURNS[tta.flips]:
-                yield View(self.look(image, network, turn), Sizes(network, original), turn)
+                yield View(self.look(usual, network, turn), Sizes(network, original), turn)
 
     def fit(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size of a picture made to fit into a network of one size, if it is one."""

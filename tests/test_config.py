@@ -14,6 +14,7 @@ from mask2former.config import (
     Settings,
     SwinBackbone,
     TimmBackbone,
+    Tta,
     dump_config,
     load_config,
     override_config,
@@ -116,6 +117,27 @@ def test_attention_needs_layers() -> None:
     with pytest.raises(ValueError, match=r"attention=smca says nothing in a decoder of 0 layers"):
         load_config("nuclei", [f"{decoder}.layers=0", f"{decoder}.attention=smca"])
     load_config("nuclei", [f"{decoder}.layers=0"])
+
+
+def test_mappings_that_are_values_are_replaced_and_cleared() -> None:
+    config = load_config(
+        "nuclei",
+        [
+            "data.merge={all: [a, b]}",
+            "data.colors={a: [1, 2, 3]}",
+            "loss.class_weights={a: 2}",
+            "test.tta={scales: [1], flips: none}",
+        ],
+    )
+    changed = override_config(
+        config, ["data.merge={}", "data.colors={b: [0, 0, 0]}", "test.tta={}"]
+    )
+    assert changed.data.merge == {}
+    assert changed.data.colors == {"b": (0, 0, 0)}
+    assert changed.loss.class_weights == {"a": 2}
+    assert changed.test.tta == Tta(), "the paper's views, as a branch without keys is"
+    kept = override_config(config, ["test.tta.flips=horizontal"]).test.tta
+    assert kept == Tta(scales=(1,))
 
 
 def test_the_same_kind_is_merged() -> None:
@@ -226,7 +248,18 @@ def test_exponents_without_a_point_are_numbers() -> None:
         ("test.threshold=7", r"test\.threshold: .*less than or equal to 1"),
         ("test.overlap_threshold=-1", r"test\.overlap_threshold: .*greater than or equal to 0"),
         ("test.tta={scales: [0]}", r"test\.tta\.scales\.0: .*greater than 0"),
-        ("model.dim=100", r"model\.dim=100 cannot be divided"),
+        ("model.dim=100", r"model: dim=100 cannot be divided"),
+        (
+            "model={dim: 6, transformer_decoder: {heads: 2}, pixel_decoder: {kind: fpn}}",
+            r"dim=6 must be a multiple of 4",
+        ),
+        ("model.value_range=[0, 4095]", r"value_range is for .*; set data\.channels"),
+        ("model.transformer_decoder.levels=[]", r"levels: .* at least 1 item"),
+        ("model.transformer_decoder.levels=[[8], []]", r"levels\.1: .* at least 1 item"),
+        (
+            "model.transformer_decoder.order=[cross, cross, ffn]",
+            r"order=.* must name cross, self and ffn once each",
+        ),
         ("data.fold=[5, 5]", r"data: .*fold"),
         ("train.steps=[", "the value is no YAML"),
     ],

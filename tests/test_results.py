@@ -1,6 +1,7 @@
 """Results: shapes people expect, filters, exports that decode to the masks, pictures."""
 
 import sys
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,10 +55,39 @@ def test_instances_are_squeezed_to_pictures(found: InstanceResult) -> None:
 
 
 def test_clips_keep_their_frames() -> None:
-    plain = Instances.of_masks(np.zeros((2, 4, 4, 4), bool), np.zeros(2, int), np.ones(2))
-    result = wrap(np.zeros((4, 4, 3), np.uint8), "clip", CATEGORIES, plain)
-    assert isinstance(result, InstanceResult)
-    assert result.masks.shape == (2, 4, 4, 4)
+    for frames in (4, 1):
+        masks = np.zeros((2, frames, 4, 4), bool)
+        plain = Instances.of_masks(masks, np.zeros(2, int), np.ones(2))
+        result = wrap(np.zeros((frames, 4, 4, 3), np.uint8), "clip", CATEGORIES, plain)
+        assert isinstance(result, InstanceResult)
+        assert result.masks.shape == (2, frames, 4, 4)
+        assert result.boxes.tolist() == [[0, 0, 0, 0]] * 2
+        assert result._repr_png_() is None
+
+
+def test_instances_have_boxes_areas_and_names(found: InstanceResult) -> None:
+    assert found.names == ["dog", "cat", "dog"]
+    assert found.areas.tolist() == MASKS.sum((1, 2, 3)).tolist()
+    for mask, box in zip(found.masks, found.boxes, strict=True):
+        rows, columns = np.nonzero(mask)
+        assert box.tolist() == [
+            columns.min(),
+            rows.min(),
+            columns.max() + 1,
+            rows.max() + 1,
+        ]
+    empty = found.filter(score=1.0)
+    assert empty.boxes.shape == (0, 4)
+    assert empty.areas.shape == (0,)
+
+
+def test_results_show_themselves(found: InstanceResult, semantic: SemanticResult) -> None:
+    assert repr(found) == "<InstanceResult a.png, 12 x 17: 2 dog, 1 cat>"
+    assert repr(semantic).startswith("<SemanticResult a.png, 12 x 17: dog ")
+    shown = found._repr_png_()
+    assert shown is not None
+    picture = Image.open(BytesIO(shown))
+    assert np.array_equal(np.asarray(picture), np.asarray(found.draw()))
 
 
 def test_filter_keeps_scores_from_the_threshold_on(found: InstanceResult) -> None:

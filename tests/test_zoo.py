@@ -31,9 +31,21 @@ def test_bundled_name_is_found(bundled: Path) -> None:
     assert zoo.find_model("cells") == bundled
 
 
-def test_existing_path_goes_before_a_bundled_name(bundled: Path, tmp_path: Path) -> None:
+def test_model_folder_goes_before_a_bundled_name(bundled: Path, tmp_path: Path) -> None:
     (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "config.json").touch()
     assert zoo.find_model("cells") == Path("cells")
+
+
+def test_folder_of_pictures_hides_no_model(
+    bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data named like a model is usual: `data.root=nuclei`, then `--model nuclei`."""
+    monkeypatch.setattr(zoo, "find_published", lambda _: None)
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "mine").mkdir()
+    assert zoo.find_model("cells") == bundled
+    assert zoo.find_model("mine") == Path("mine")  # whoever opens it says what it lacks
 
 
 class Hub:

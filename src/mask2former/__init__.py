@@ -5,17 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mask2former.categories import Categories
     from mask2former.config import Config
     from mask2former.engine.predict import Predictor, load
     from mask2former.model.mask2former import Mask2Former
+    from mask2former.results import InstanceResult, PanopticResult, SemanticResult
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Mask2Former", "Predictor", "__version__", "load"]
+__all__ = [
+    "Categories",
+    "Config",
+    "InstanceResult",
+    "Mask2Former",
+    "PanopticResult",
+    "Predictor",
+    "SemanticResult",
+    "__version__",
+    "load",
+]
 
 _HOMES = {
+    "Categories": "mask2former.categories",
     "Config": "mask2former.config",
+    "InstanceResult": "mask2former.results",
     "Mask2Former": "mask2former.model.mask2former",
+    "PanopticResult": "mask2former.results",
     "Predictor": "mask2former.engine.predict",
+    "SemanticResult": "mask2former.results",
     "load": "mask2former.engine.predict",
 }
 

@@ -107,6 +107,7 @@ def benchmark(
     model: str,
     sizes: Sequence[Size] = (),
     *,
+    settings: Sequence[str] = (),
     batch: int = 1,
     threads: int | None = None,
     device: str = "auto",
@@ -114,13 +115,13 @@ def benchmark(
 ) -> Benchmark:
     """Measure a model on pictures of some sizes (by default one of the size it was made for).
 
-    `batch` pictures go through at a time. `threads` are those of the CPU; None: PyTorch's own
-    number.
+    `settings` are overrides of `test`. `batch` pictures go through at a time. `threads` are those
+    of the CPU; None: PyTorch's own number.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        predictor = load(model, device)
+        predictor = load(model, device).with_settings(*settings)
         rows = [
             measure(predictor, model, size, batch=batch, rounds=rounds)
             for size in sizes or [usual_size(predictor)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mask2former.render import overlay
 from mask2former.structures import Instances, Panoptic, Segment, SemanticMap
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PictureResult:
     """What all results share."""
 
@@ -34,6 +35,19 @@ class PictureResult:
     name: str
     categories: Categories
     plain: SemanticMap | Instances | Panoptic
+
+    def __repr__(self) -> str:
+        """The kind, the name, the size and what was found, in a line."""
+        size = " x ".join(map(str, self.image.shape[:-1]))
+        return f"<{type(self).__name__} {self.name}, {size}: {self.summary()}>"
+
+    def _repr_png_(self) -> bytes | None:
+        """What notebooks show of a picture."""
+        if self.image.ndim == 4:
+            return None
+        stream = BytesIO()
+        self.draw().save(stream, "PNG")
+        return stream.getvalue()
 
     def draw(self, frame: int = 0) -> Image.Image:
         """The picture, or one frame of the clip, with the result over it, and a legend."""
@@ -99,6 +113,17 @@ class PictureResult:
     def _region_labels(self) -> list[int]:
         raise NotImplementedError
 
+    def to_coco(self, image_id: int = 1) -> list[dict]:
+        """COCO results: one dict with category and RLE, and a score where there is one, a region.
+
+        COCO's own `loadRes` takes the list, as JSON, for the annotations with this `image_id`.
+        """
+        raise NotImplementedError
+
+    def _of_picture(self, frames: np.ndarray, axis: int) -> np.ndarray:
+        """Leave out the axis of frames where the source was a picture, and no clip."""
+        return frames.squeeze(axis) if self.image.ndim == 3 else frames
+
     def summary(self) -> str:
         """The counts in a few words."""
         counts = [f"{number} {name}" for name, number in self.count().most_common()]
@@ -106,7 +131,7 @@ class PictureResult:
         return ", ".join(counts[:6]) + more if counts else "nothing found"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InstanceResult(PictureResult):
     """Scored masks, best first."""
 
@@ -115,7 +140,7 @@ class InstanceResult(PictureResult):
     @property
     def masks(self) -> np.ndarray:
         """(N, H, W) bool."""
-        return _squeeze(self.plain.masks, axis=1)
+        return self._of_picture(self.plain.masks, axis=1)
 
     @property
     def labels(self) -> np.ndarray:
@@ -126,6 +151,23 @@ class InstanceResult(PictureResult):
     def scores(self) -> np.ndarray:
         """(N,) in 0..1."""
         return self.plain.scores
+
+    @property
+    def names(self) -> list[str]:
+        """The N names of their classes."""
+        return [self.categories[int(label)].name for label in self.labels]
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(N, 4) float32: left, top, right, bottom in pixels, of a clip around all its frames."""
+        corners = np.array([mask.corner for mask in self.plain.boxed], np.float32).reshape(-1, 3)
+        sizes = np.array([mask.size for mask in self.plain.boxed], np.float32).reshape(-1, 3)
+        return np.concatenate([corners[:, :0:-1], (corners + sizes)[:, :0:-1]], axis=1)
+
+    @property
+    def areas(self) -> np.ndarray:
+        """(N,) int64 pixels, of a clip in all its frames."""
+        return np.array([mask.area for mask in self.plain.boxed], np.int64)
 
     def __len__(self) -> int:
         return len(self.plain.scores)
@@ -154,7 +196,7 @@ class InstanceResult(PictureResult):
         return self.labels.tolist()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PanopticResult(PictureResult):
     """One segment per pixel."""
 
@@ -163,7 +205,7 @@ class PanopticResult(PictureResult):
     @property
     def ids(self) -> np.ndarray:
         """(H, W) int32; 0 is void."""
-        return _squeeze(self.plain.ids, axis=0)
+        return self._of_picture(self.plain.ids, axis=0)
 
     @property
     def segments(self) -> list[Segment]:
@@ -192,7 +234,7 @@ class PanopticResult(PictureResult):
         return [segment.label for segment in self.segments]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SemanticResult(PictureResult):
     """One class per pixel."""
 
@@ -201,7 +243,7 @@ class SemanticResult(PictureResult):
     @property
     def labels(self) -> np.ndarray:
         """(H, W) positions in `categories`."""
-        return _squeeze(self.plain.labels, axis=0)
+        return self._of_picture(self.plain.labels, axis=0)
 
     def save(self, path: str | Path) -> Path:
         """Write the drawn picture, or the bare label map where the name ends in `.labels.png`."""
@@ -246,7 +288,3 @@ def wrap(
             return PanopticResult(image, name, categories, plain)
         case SemanticMap():
             return SemanticResult(image, name, categories, plain)
-
-
-def _squeeze(frames: np.ndarray, axis: int) -> np.ndarray:
-    return frames.squeeze(axis) if frames.shape[axis] == 1 else frames

@@ -18,6 +18,7 @@ from mask2former.config import Task
 from mask2former.config.recipes import nearest
 from mask2former.published import Published, find_published, published_models
 from mask2former.published.download import download
+from mask2former.runtime import is_exported
 
 FOLDER_VARIABLE = "MASK2FORMER_MODELS"
 HUB_FILES = ("*.json", "README.md", "*.safetensors")
@@ -87,11 +88,12 @@ def _list_bundled(name: str, folder: Path) -> Listed:
 def find_model(name: str) -> Path:
     """The folder or file of a model: a path that exists > bundled > published name > Hub id.
 
-    Published weights and Hub repositories are downloaded once. A file inside a model folder stands
-    for its folder. Raises ValueError where nothing fits.
+    A folder that holds no model, such as pictures of the same name, hides no other. Published
+    weights and Hub repositories are downloaded once. A file inside a model folder stands for its
+    folder. Raises ValueError where nothing fits.
     """
     path = Path(name)
-    if path.exists():
+    if path.is_file() or is_model_folder(path):
         inside = path.is_file() and (path.parent / CONFIG_FILE).is_file()
         return path.parent if inside and path.suffix not in OWN_FILES else path
     bundled = bundled_models()
@@ -100,12 +102,19 @@ def find_model(name: str) -> Path:
     row = find_published(name)
     if row is not None and (row.hub is None or name != row.hub.id):
         return _official_file(row)
+    if path.exists():
+        return path  # whoever opens it says what it lacks
     if name.count("/") == 1:
         return _hub_folder(name)
     raise ValueError(
         f"no model '{name}'{_similar(name)}: it is no existing path, no name that "
         "`mask2former models` lists, and no Hub id (owner/name)"
     )
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a folder looks like a model's: of this package, of Hugging Face, or exported."""
+    return (path / CONFIG_FILE).is_file() or is_exported(path)
 
 
 def _similar(name: str) -> str:

@@ -28,9 +28,9 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "an order that lacks one": (
         "model.transformer_decoder.order=[self,ffn]",
-        "order must name cross, self and ffn once each",
+        "must name cross, self and ffn once each",
     ),
-    "heads that do not divide": ("model.dim=30", "model.dim=30 cannot be divided among 4 heads"),
+    "heads that do not divide": ("model.dim=30", "model: dim=30 cannot be divided among 4 heads"),
     "no heads": ("model.transformer_decoder.heads=0", "model.transformer_decoder.heads: "),
     "no width": ("model.dim=0", "model.dim: "),
     "a negative width": ("model.dim=-4", "model.dim: "),

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from PIL import Image
 
 from mask2former.checkpoint import save_model
-from mask2former.config import Config
+from mask2former.config import Config, override_config
 from mask2former.data import Shapes
 from mask2former.engine.predict import Predictor, load, pad_with_mean, read_source
+from mask2former.postprocess.semantic import resize_masks, resize_scores
 from mask2former.results import InstanceResult, PanopticResult, SemanticResult
 
 PICTURE = Shapes(1, (40, 57)).image(0)
@@ -105,6 +107,31 @@ def test_threshold_keeps_what_reaches_it(predictor: Predictor) -> None:
 def test_task_of_the_model_is_the_default(predictor: Predictor) -> None:
     assert predictor.task == "panoptic"
     assert predictor.categories.names[-1] == "background"
+
+
+@pytest.mark.parametrize(
+    ("task", "threshold"), [("semantic", 0.5), ("instance", 70), ("panoptic", -1)]
+)
+def test_threshold_that_means_nothing_is_refused(predictor: Predictor, task, threshold) -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        predictor(PICTURE, task=task, threshold=threshold)
+
+
+def test_rule_of_semantic_maps_is_that_of_the_training(predictor: Predictor) -> None:
+    """Settings of a copy say what is asked, not how the network was taught."""
+    other = predictor.with_settings("test.task=semantic")
+    assert other.task == "semantic"
+    assert other.score is predictor.score is resize_masks
+    config = override_config(predictor.card.config, ["test.task=semantic"])
+    card = replace(predictor.card, config=config)
+    assert Predictor(predictor.model, card, predictor.device).score is resize_scores
+
+
+def test_settings_of_the_network_are_refused(predictor: Predictor) -> None:
+    with pytest.raises(ValueError, match=r"'model\.dim=8': only test\.\*"):
+        predictor.with_settings("model.dim=8")
+    with pytest.raises(ValueError, match=r"the settings: unknown setting 'test\.sort_edge'"):
+        predictor.with_settings("test.sort_edge=8")
 
 
 def test_unknown_task_lists_the_three(predictor: Predictor) -> None:

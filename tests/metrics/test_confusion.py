@@ -49,17 +49,18 @@ def test_objects_are_right_confused_missed_and_invented() -> None:
             true(block(0, 8), 0),
             true(block(10, 18), 0),
             true(block(20, 24), 1),
-            true(block(30, 40), 1, is_crowd=True),
+            true(block(30, 40), 1, is_crowd=True),  # of dogs
         ],
     )
     result = found(
         (block(0, 7), 0, 0.9),  # right
         (block(11, 18), 1, 0.8),  # a dog for a cat
         (block(24, 28), 1, 0.7),  # nothing is there
-        (block(31, 35), 0, 0.6),  # in the crowd: forgiven
+        (block(31, 35), 1, 0.6),  # in the crowd of its class: forgiven, as in the metrics
+        (block(35, 39), 0, 0.5),  # a cat in a crowd of dogs
     )
     expected = np.zeros((4, 4), int)
-    expected[0, 0] = expected[0, 1] = expected[1, 3] = expected[3, 1] = 1
+    expected[0, 0] = expected[0, 1] = expected[1, 3] = expected[3, 1] = expected[3, 0] = 1
     assert np.array_equal(confuse(result, truth, 3), expected)
 
 
@@ -114,6 +115,10 @@ def test_segments_of_a_panoptic_map() -> None:
     counts = confuse(result, Truth(SIZE, panoptic=ids, segments=segments), 3)
     expected = np.zeros((4, 4), int)
     expected[0, 0] = expected[1, 2] = expected[2, 3] = expected[3, 2] = 1
+    assert np.array_equal(counts, expected)
+    result.segments[3] = Segment(4, 1, 0.9, int((guess == 4).sum()), True)  # a dog among cats
+    expected[3, 1] = 1
+    counts = confuse(result, Truth(SIZE, panoptic=ids, segments=segments), 3)
     assert np.array_equal(counts, expected)
 
 

@@ -21,6 +21,7 @@ from mask2former.categories import Categories, Category
 from mask2former.checkpoint import ModelCard
 from mask2former.config import Task, override_config, parse_config
 from mask2former.engine.predict import Predictor
+from mask2former.postprocess.semantic import resize_masks, resize_scores
 from mask2former.structures import Instances, Panoptic, Prediction, SemanticMap, Sizes
 
 pytestmark = pytest.mark.oracle
@@ -163,6 +164,7 @@ class Answers(Predictor):
         ]
         self.card = ModelCard(config, Categories(categories))
         self.is_thing = torch.tensor(IS_THING)
+        self.score = resize_scores if task == "semantic" else resize_masks
         self._case = case
 
     def infer(self, image: np.ndarray) -> tuple[Prediction, Sizes]:

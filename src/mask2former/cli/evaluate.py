@@ -69,7 +69,7 @@ def evaluate(
         say(f"the official test settings of {official.name}")
     config = override_config(config, [*(["test.tta={}"] if tta else []), *settings])
     named = as_task(task)
-    tasks = [named] if named else official.tasks if official else [predictor.task]
+    tasks = [named] if named else official.tasks if official else [config.test.task]
     typed = read_overrides(settings)
     config, found = settle_evaluation(config, typed, chosen, wanted=tasks[0])
     for sentence in found:

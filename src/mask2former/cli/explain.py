@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mask2former.cli.words import Device
+from mask2former.cli.words import Device, TestSettings
 
 
 def explain(
     image: Annotated[Path, typer.Argument(help="a picture")],
     model: Annotated[str, typer.Option(help="bundled name, model folder or Hub id")],
+    settings: TestSettings = None,
     queries: Annotated[
         str, typer.Option(help="numbers of queries, with commas between; default: the surest")
     ] = "",
@@ -29,7 +30,7 @@ def explain(
 
     start = time.perf_counter()
     asked = [as_query(word) for word in queries.split(",") if word.strip()]
-    predictor = load(model, device)
+    predictor = load(model, device).with_settings(*(settings or ()))
     pixels = predictor.read(image)
     found = look_inside(predictor, pixels, asked, most=most)
     make_folder(output)

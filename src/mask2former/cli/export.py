@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,10 @@ from mask2former.cli.words import as_settings, as_size, complain, say
 def export(
     model: Annotated[str, typer.Argument(help="bundled name, model folder or Hub id")],
     form: Annotated[str, typer.Option("--format", help="openvino or onnx")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="test.* settings to keep in the file, such as test.threshold=0.5"),
+    ] = None,
     int8: Annotated[
         list[str] | None,
         typer.Option(help="OpenVINO: a data folder, or settings, to quantise and measure with"),
@@ -45,23 +50,22 @@ def export(
     from mask2former.zoo import find_model
 
     start = time.perf_counter()
-    settings = as_settings(int8 or ())
-    if calibrate is not None and not settings:
+    data = as_settings(int8 or ())
+    if calibrate is not None and not data:
         raise ValueError("--calibrate is for --int8 DATA; leave it out")
     asked = as_size(size) if size else None
     path = output or default_path(as_format(form))
-    demand_libraries(form, *(["nncf"] if settings else []))
+    demand_libraries(form, *(["nncf"] if data else []))
     demand_place(path, form)
     network, card = load_model(find_model(model))
+    card = keep_settings(card, settings or (), outputs)
     plan = make_plan(
-        card, form, outputs=outputs, size=asked, frames=frames, half=half, int8=bool(settings)
+        card, form, outputs=outputs, size=asked, frames=frames, half=half, int8=bool(data)
     )
-    if settings:
+    if data:
         from mask2former.export.int8 import export_int8
 
-        table = export_int8(
-            network, card, plan, path, settings, calibrate=calibrate or 100, say=say
-        )
+        table = export_int8(network, card, plan, path, data, calibrate=calibrate or 100, say=say)
         print(table)
         if table.warning is not None:
             complain(f"warning: {table.warning}")
@@ -77,6 +81,23 @@ def export(
         if card.config.test.task == "instance" and card.config.test.suppress is not None:
             print("the graph has no test.suppress: objects that are found twice are there twice")
         print(f"next: run it without PyTorch, as examples/{EXAMPLES[plan.format]} does")
+
+
+def keep_settings(card: Any, settings: Sequence[str], outputs: str) -> Any:
+    """The card of a model under other settings of `test`, as a file is to hold them."""
+    from dataclasses import replace
+
+    from mask2former.config import override_config
+
+    for setting in settings:
+        if not setting.startswith("test."):
+            raise ValueError(f"'{setting}': only test.* can be set of a model that is exported")
+        if setting.startswith("test.task=") and outputs == "network":
+            raise ValueError(
+                f"'{setting}' is for --outputs result; this file serves every task, as "
+                "`predict --task` asks for"
+            )
+    return replace(card, config=override_config(card.config, settings))
 
 
 EXAMPLES = {"openvino": "openvino_picture.py", "onnx": "onnxruntime_picture.py"}

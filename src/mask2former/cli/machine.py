@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mask2former.cli.words import Device, as_size, complain, wide_console
+from mask2former.cli.words import Device, TestSettings, as_size, complain, wide_console
 
 
 def doctor(
@@ -32,6 +32,7 @@ def doctor(
 
 def benchmark(
     model: Annotated[str, typer.Argument(help="bundled name, model folder or Hub id")],
+    settings: TestSettings = None,
     size: Annotated[
         list[str] | None, typer.Option(help="HxW of the picture, as 512x512; more than one is fine")
     ] = None,
@@ -46,7 +47,9 @@ def benchmark(
 
     start = time.perf_counter()
     sizes = [as_size(text) for text in size or ()]
-    found = measure(model, sizes, batch=batch, threads=threads, device=device)
+    found = measure(
+        model, sizes, settings=settings or (), batch=batch, threads=threads, device=device
+    )
     if as_json:
         print(json.dumps(found.to_json(), indent=1))
         return

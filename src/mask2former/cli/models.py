@@ -121,6 +121,7 @@ def write(name: str, settings: list[str]) -> None:
     """The YAML of a recipe, or of the settings that a model folder holds."""
     from mask2former.checkpoint import load_card
     from mask2former.config import load_config, override_config
+    from mask2former.config.recipes import recipe_names
     from mask2former.config.reference import write_recipe
     from mask2former.engine.auto import RECIPE as AUTO
 
@@ -129,7 +130,7 @@ def write(name: str, settings: list[str]) -> None:
             "auto is no fixed recipe: it chooses from the data; `mask2former train auto "
             "data.root=FOLDER` says what, and `mask2former recipes RUN` then writes what it chose"
         )
-    if Path(name).is_dir():
+    if name not in recipe_names() and Path(name).is_dir():
         config = override_config(load_card(Path(name)).config, settings)
     else:
         config = load_config(name, settings)

@@ -9,11 +9,14 @@ from typing import Annotated
 
 import typer
 
-from mask2former.cli.words import Device, TaskName, as_task, complain
+from mask2former.cli.words import Device, TaskName, as_task, complain, part_settings
 
 
 def predict(
-    source: Annotated[list[str], typer.Argument(help="pictures, folders, globs or videos")],
+    source: Annotated[
+        list[str],
+        typer.Argument(help="pictures, folders, globs or videos; and test.* settings, key=value"),
+    ],
     model: Annotated[str, typer.Option(help="bundled name, model folder or Hub id")],
     task: TaskName = None,
     threshold: Annotated[float | None, typer.Option(help="the score a region needs")] = None,
@@ -39,18 +42,19 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Segment pictures or videos: overlays to look at, and COCO or PNG files to work with."""
-    from mask2former.engine.predict import load
+    from mask2former.engine.predict import check_threshold, load
     from mask2former.engine.predict_files import Session, find_pictures
     from mask2former.engine.tiles import as_tiling
 
     start = time.perf_counter()
-    files = find_pictures(source, output=output)
-    predictor = load(model, device)
+    sources, settings = part_settings(source)
+    files = find_pictures(sources, output=output)
+    predictor = load(model, device).with_settings(*settings)
     if compiled:
         predictor.compile()
     wanted = as_task(task) or predictor.task
-    if threshold is not None and wanted == "semantic":
-        raise ValueError("--threshold: a semantic map gives every pixel a class; leave it out")
+    if threshold is not None:
+        check_threshold(threshold, wanted)
     session = Session(
         predictor,
         wanted,

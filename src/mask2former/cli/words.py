@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, get_args
@@ -13,6 +14,10 @@ import typer
 from mask2former.config import SplitName, Task
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
+TestSettings = Annotated[
+    list[str] | None, typer.Argument(help="test.* settings, such as test.short_edge=640")
+]
+SETTING = re.compile(r"\w+(\.\w+)+=")
 TaskName = Annotated[str | None, typer.Option(help="semantic, instance or panoptic")]
 
 
@@ -38,6 +43,12 @@ def as_split(name: str) -> SplitName:
     if name not in known:
         raise ValueError(f"no split '{name}'; choose {' or '.join(known)}")
     return name  # pyrefly: ignore[bad-return]
+
+
+def part_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell settings (`test.short_edge=640`) from the files and folders that they stand among."""
+    settings = [w for w in words if SETTING.match(w) and not os.path.exists(w)]  # noqa: PTH110
+    return [word for word in words if word not in settings], settings
 
 
 def as_settings(words: Sequence[str]) -> list[str]:

@@ -121,8 +121,9 @@ class TransformerDecoder(Settings):
         description="what queries begin as: learned features, zeros, or, with {spacing: 16}, the "
         "features under them (many like objects)",
     )
-    levels: tuple[tuple[Literal[32, 16, 8], ...], ...] = Field(
+    levels: tuple[Annotated[tuple[Literal[32, 16, 8], ...], Field(min_length=1)], ...] = Field(
         ((32,), (16,), (8,)),
+        min_length=1,
         description="strides of the maps that a layer reads, from layer to layer in turn",
     )
     order: tuple[Literal["cross", "self", "ffn"], ...] = Field(
@@ -146,6 +147,12 @@ class TransformerDecoder(Settings):
                 f"num_queries={self.num_queries} says nothing beside sampled queries, of which "
                 f"the spacing and the picture's size tell how many there are; leave it at {usual}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _order_names_each_block_once(self) -> Self:
+        if sorted(self.order) != ["cross", "ffn", "self"]:
+            raise ValueError(f"order={list(self.order)} must name cross, self and ffn once each")
         return self
 
     @model_validator(mode="after")
@@ -197,6 +204,31 @@ class Model(Settings):
     def _value_range_is_a_range(self) -> Self:
         if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"value_range={list(self.value_range)} must be [black, white]")
+        return self
+
+    @model_validator(mode="after")
+    def _channels_can_be_shared_out(self) -> Self:
+        pixels = self.pixel_decoder
+        for heads in (
+            self.transformer_decoder.heads,
+            pixels.heads if isinstance(pixels, MSDeformAttn) else 1,
+        ):
+            if self.dim % heads:
+                raise ValueError(f"dim={self.dim} cannot be divided among {heads} heads")
+        if isinstance(pixels, FaPN) and self.dim % pixels.groups:
+            raise ValueError(
+                f"dim={self.dim} cannot be divided into the {pixels.groups} groups of pixel_decoder"
+            )
+        if self.dim % 4:
+            raise ValueError(
+                f"dim={self.dim} must be a multiple of 4: sines and cosines of two axes share it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _colours_are_normalised_one_by_one(self) -> Self:
+        if not 0 < len(self.mean) == len(self.std):
+            raise ValueError("mean and std need one number for each colour")
         return self
 
     @property

@@ -14,6 +14,8 @@ from mask2former.faults import excerpt, naming, shorten
 
 DEFAULT_KIND = {"backbone": "timm", "pixel_decoder": "msdeformattn", "augmentation": "lsj"}
 """The branches that come in variants, and the variant of one that names no `kind`."""
+MAPPINGS = frozenset({"merge", "colors", "class_weights"})
+"""Values that are mappings, and no branches of settings: a new one replaces the old."""
 
 
 def recipe_names() -> list[str]:
@@ -104,22 +106,22 @@ def spell_out_backbone(tree: dict) -> None:
 
 
 def merge(base: dict, change: dict) -> dict:
-    """Lay one tree over another. A variant of another `kind` replaces the old branch whole."""
+    """Lay one tree over another.
+
+    A variant of another `kind` replaces the old branch whole, and so do a mapping that is a value
+    and `{}`, the branch with its defaults.
+    """
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
-        if (
-            isinstance(value, dict)
-            and isinstance(old, dict)
-            and not _is_other_kind(key, old, value)
-        ):
-            merged[key] = merge(old, value)
-        else:
-            merged[key] = value
+        both = isinstance(value, dict) and isinstance(old, dict)
+        merged[key] = merge(old, value) if both and not _replaces(key, old, value) else value
     return merged
 
 
-def _is_other_kind(branch: str, old: dict, new: dict) -> bool:
+def _replaces(branch: str, old: dict, new: dict) -> bool:
+    if not new or branch in MAPPINGS:
+        return True
     if branch not in DEFAULT_KIND:
         return False
     kind = old.get("kind", DEFAULT_KIND[branch])

@@ -12,7 +12,7 @@ from mask2former.config.base import Settings
 from mask2former.config.data import Data
 from mask2former.config.faults import explain
 from mask2former.config.inference import Test
-from mask2former.config.model import FaPN, Model, MSDeformAttn, SampledQueries
+from mask2former.config.model import Model, SampledQueries
 from mask2former.config.recipes import merge, read_overrides, read_recipe
 from mask2former.config.train import Loss, Train
 from mask2former.faults import shorten
@@ -52,19 +52,10 @@ class Config(Settings):
                 f"train.batch_size={self.train.batch_size} cannot be cut into "
                 f"train.accumulation={self.train.accumulation} equal micro-batches"
             )
-        pixels = self.model.pixel_decoder
-        for heads in (decoder.heads, pixels.heads if isinstance(pixels, MSDeformAttn) else 1):
-            if self.model.dim % heads:
-                raise ValueError(
-                    f"model.dim={self.model.dim} cannot be divided among {heads} heads"
-                )
-        if isinstance(pixels, FaPN) and self.model.dim % pixels.groups:
+        if self.model.value_range is not None and self.data.channels is None:
             raise ValueError(
-                f"model.dim={self.model.dim} cannot be divided into the {pixels.groups} groups of "
-                "model.pixel_decoder"
+                "model.value_range is for pictures of their own depth; set data.channels, 3 for RGB"
             )
-        if not 0 < len(self.model.mean) == len(self.model.std):
-            raise ValueError("model.mean and model.std need one number for each colour")
         return self
 
 
@@ -76,12 +67,14 @@ def load_config(recipe: str, overrides: Iterable[str] = ()) -> Config:
     return parse_config(merge(read_recipe(recipe), read_overrides(overrides)), recipe)
 
 
-def override_config(config: Config, overrides: Sequence[str]) -> Config:
-    """Change dotted keys of a resolved tree."""
+def override_config(
+    config: Config, overrides: Sequence[str], source: str = "the command line"
+) -> Config:
+    """Change dotted keys of a resolved tree; `source` names them in the error."""
     if not overrides:
         return config
     tree = merge(config.model_dump(mode="json"), read_overrides(overrides))
-    return parse_config(tree, "the command line")
+    return parse_config(tree, source)
 
 
 def override_values(config: Config, values: dict[str, Any]) -> Config:

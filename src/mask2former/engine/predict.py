@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args, overload
+from typing import Any, Literal, cast, get_args, overload
 
 import numpy as np
 import torch
@@ -37,7 +37,13 @@ from mask2former.postprocess.semantic import (
     semantic_map_of_views,
 )
 from mask2former.rasters import reader
-from mask2former.results import PictureResult, wrap
+from mask2former.results import (
+    InstanceResult,
+    PanopticResult,
+    PictureResult,
+    SemanticResult,
+    wrap,
+)
 from mask2former.runtime import ExportedNetwork, is_exported, load_exported
 from mask2former.structures import Prediction, Result, Sizes
 from mask2former.zoo import find_model
@@ -77,6 +83,8 @@ class Predictor:
         self.model: Any = hasten(model.to(device).eval()) if is_module else model
         self.size = None if is_module else model.size  # the one that the network takes
         self.card = card
+        # Official: models trained for semantic maps alone resize scores, all others masks.
+        self.score: Score = resize_scores if self.task == "semantic" else resize_masks
         self.device = device
         self.is_thing = torch.tensor(card.categories.is_thing)
 
@@ -95,11 +103,6 @@ class Predictor:
         """How many channels of their own depth pictures have; None: they are 8-bit RGB."""
         return self.card.config.data.channels
 
-    @property
-    def score(self) -> Score:
-        """Official: models trained for semantic maps alone resize scores, all others masks."""
-        return resize_scores if self.task == "semantic" else resize_masks
-
     def read(self, path: str | Path) -> np.ndarray:
         """The pixels of a file as `segment` takes them."""
         return reader(self.channels)(path)
@@ -111,13 +114,24 @@ class Predictor:
 
     @overload
     def __call__(
-        self, source: Source, task: Task | None = None, threshold: float | None = None
-    ) -> PictureResult: ...
+        self, source: Source, task: Literal["instance"], threshold: float | None = None
+    ) -> InstanceResult: ...
 
     @overload
     def __call__(
-        self, source: Sequence[Source], task: Task | None = None, threshold: float | None = None
-    ) -> list[PictureResult]: ...
+        self, source: Source, task: Literal["panoptic"], threshold: float | None = None
+    ) -> PanopticResult: ...
+
+    @overload
+    def __call__(self, source: Source, task: Literal["semantic"]) -> SemanticResult: ...
+
+    @overload  # of the model's own task, which types cannot know; a list for several sources
+    def __call__(
+        self,
+        source: Source | Sequence[Source],
+        task: Task | None = None,
+        threshold: float | None = None,
+    ) -> Any: ...
 
     def __call__(
         self,
@@ -128,6 +142,8 @@ class Predictor:
         """Segment. `threshold` is the class score a segment, or the score an instance, needs.
 
         Without one, panoptic segments need the model's own threshold, and all instances come.
+        Raises ValueError for a source that cannot be read, and for a threshold outside of 0..1 or
+        of a semantic map, where every pixel has a class.
         """
         if isinstance(source, list | tuple):
             return list(self.each(source, task, threshold))
@@ -152,6 +168,8 @@ class Predictor:
     ) -> PictureResult:
         """The result for pixels as `segment` takes them, with all a person needs of it."""
         task = task or self.task
+        if threshold is not None:
+            check_threshold(threshold, task)
         if tiling is None:
             plain = self.segment(image, task, threshold)
         else:
@@ -219,9 +237,16 @@ class Predictor:
         return self
 
     def with_settings(self, *overrides: str) -> Predictor:
-        """The same network under other settings of `test`, as dotted overrides."""
+        """The same network under other settings of `test`, as dotted overrides.
+
+        Raises ValueError for any other setting: the network is what it is.
+        """
+        for setting in overrides:
+            if not setting.startswith("test."):
+                raise ValueError(f"'{setting}': only test.* can be set of a model that predicts")
+        config = override_config(self.card.config, overrides, "the settings")
         changed = copy.copy(self)
-        changed.card = replace(self.card, config=override_config(self.card.config, overrides))
+        changed.card = replace(self.card, config=config)
         return changed
 
     def segment(self, image: np.ndarray, task: Task, threshold: float | None = None) -> Result:
@@ -307,6 +332,14 @@ class Predictor:
         resized = np.stack(frames).reshape(*image.shape[:-3], *size, image.shape[-1])
         pixels = turn(torch.from_numpy(resized).movedim(-1, -3))
         return pad_with_mean(pixels.to(self.device).float(), self.model.mean, self.size)[None]
+
+
+def check_threshold(threshold: float, task: Task) -> None:
+    """Raise ValueError where a threshold means nothing."""
+    if task == "semantic":
+        raise ValueError("a semantic map gives every pixel a class; leave the threshold out")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold {threshold:g}: a score is between 0 and 1, as 0.7")
 
 
 def demand_numbers(prediction: Prediction) -> None:

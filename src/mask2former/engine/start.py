@@ -247,8 +247,8 @@ def freeze_idle(network: Mask2Former) -> None:
     network.eval()  # or batch norms would learn from the probe
     with torch.enable_grad():
         probe = torch.zeros(1, channels, PROBE, PROBE, device=network.mean.device)
-        total = sum(part.float().sum() for prediction in network(probe) for part in prediction)
-        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+        parts = [part.float().sum() for prediction in network(probe) for part in prediction]
+        gradients = torch.autograd.grad(parts, parameters, allow_unused=True)
     network.train(was_training)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)

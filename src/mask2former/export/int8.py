@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -139,7 +140,8 @@ def write_int8(
     full = compile_openvino(model)
     for check in verify(full, graph, plan._replace(precision="fp32")):
         say(f"fp32 checked: {check}")
-    eyes = Predictor(ExportedNetwork(full, passport), replace(card, config=config), CPU)
+    eyes = Predictor(ExportedNetwork(full, passport), card, CPU)
+    eyes.card = replace(card, config=config)
     if calibration is None:
         shown = pictures(network.mean.shape[0], None, plan.size or TRACED, 8)
         inputs = [piece.numpy() for piece in fit(shown, graph.value_range).split(1)]
@@ -246,10 +248,9 @@ def holds(node: Any, weight: np.ndarray) -> bool:
 def measure(written: Written, dataset: Dataset) -> Comparison:
     """Time by turns on one picture; then the metric of each."""
     eyes, runs = written.eyes, written.runs
-    predictors = {
-        name: Predictor(ExportedNetwork(run, written.passport), eyes.card, CPU)
-        for name, run in runs.items()
-    }
+    predictors = {name: copy.copy(eyes) for name in runs}
+    for name, predictor in predictors.items():
+        predictor.model = ExportedNetwork(runs[name], written.passport)
     images = next(calibration_inputs(eyes, dataset, 1))
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(TIMED):

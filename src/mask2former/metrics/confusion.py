@@ -21,7 +21,7 @@ class Confusion:
 
     The last column is what was missed. Semantic maps count pixels; instances and panoptic results
     count objects and segments, matched one to one at an IoU of 0.5 or more, those of equal class
-    first. What lies in crowds and in void counts for nobody, as in the metrics.
+    first. What lies in void or in a crowd of its own class counts for nobody, as in the metrics.
     """
 
     def __init__(self, categories: Categories) -> None:
@@ -58,11 +58,13 @@ def _confuse_instances(result: Instances, truth: Truth, classes: int) -> np.ndar
     assert truth.instances is not None
     found = [rle.encode_boxed(mask, result.size) for mask in result.boxed]
     objects = [instance for instance in truth.instances if not instance.is_crowd]
-    nobody = [instance.rle for instance in truth.instances if instance.is_crowd]
-    if truth.void is not None:
-        nobody.append(rle.encode(truth.void))
+    crowds = [instance for instance in truth.instances if instance.is_crowd]
     iou = rle.overlaps([instance.rle for instance in objects], found)
-    excused = np.any(rle.shares(nobody, found) >= MATCH, axis=0)
+    of_class = np.array([crowd.label for crowd in crowds]).reshape(-1, 1) == result.labels
+    inside = rle.shares([crowd.rle for crowd in crowds], found) >= MATCH
+    excused = np.any(inside & of_class, axis=0)
+    if truth.void is not None:
+        excused |= rle.shares([rle.encode(truth.void)], found)[0] >= MATCH
     labels = np.array([instance.label for instance in objects], np.intp)
     return _count_matches(labels, result.labels, iou, excused, classes)
 
@@ -72,7 +74,9 @@ def _confuse_segments(result: Panoptic, truth: Truth, classes: int) -> np.ndarra
     common = overlaps(truth.panoptic, truth.segments, side_by_side(result.ids), result.segments)
     is_crowd = np.array([segment.is_crowd for segment in truth.segments], bool)
     areas = common.sum(axis=0)[1:]
-    nobody = common[0, 1:] + common[1:, 1:][is_crowd].sum(axis=0)
+    crowd_labels = [segment.label for segment in truth.segments if segment.is_crowd]
+    of_class = np.array(crowd_labels).reshape(-1, 1) == [s.label for s in result.segments]
+    nobody = common[0, 1:] + (common[1:, 1:][is_crowd] * of_class).sum(axis=0)
     shared = common[1:, 1:][~is_crowd]
     objects = [segment for segment in truth.segments if not segment.is_crowd]
     true_areas = np.array([segment.area for segment in objects], np.int64).reshape(-1, 1)

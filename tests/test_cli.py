@@ -137,6 +137,11 @@ def test_module_answers_a_fault_with_one_sentence_and_no_traceback(tmp_path: Pat
         ("train RECIPE train.steps", "write key=value"),
         ("train RECIPE train.steps=soon", "train.steps: Input should be a valid integer"),
         ("train RECIPE model.backbone.name=resnet5 --output new", "named 'resnet5'"),
+        ("train", "train needs a recipe: auto, a .yaml file, or one that"),
+        ("train MODEL", "is no recipe; `mask2former recipes "),
+        ("train mine/config.json", "`mask2former recipes mine > mine.yaml` writes one"),
+        ("train RECIPE train.epochs=5", "train.steps counts batches"),
+        ("train RECIPE train.lr=5", "unknown setting 'train.lr'; the learning rate is"),
         ("train RECIPE --output MODEL", "holds a run already; give --resume"),
         ("train RECIPE --output new --resume", "holds no checkpoint to resume from"),
         ("train RECIPE --output new --from gone", "no model 'gone'"),
@@ -218,7 +223,7 @@ def test_train_resumes_and_starts_from_a_model(
     folder = tmp_path / "run"
     began = command("train", recipe, "train.steps=1", "--output", folder, "--from", model)
     assert "tensors taken over from" in began.out
-    again = command("train", recipe, "train.steps=2", "--output", folder, "--resume")
+    again = command("train", "train.steps=2", "--output", folder, "--resume")
     assert again.status == 0
     assert "steps 1 to 2" in again.out
     assert "step 1/2" not in again.out
@@ -323,6 +328,8 @@ def test_evaluate_writes_a_report(command: Command, model: Path, tmp_path: Path)
     document = json.loads((folder / "evaluation.json").read_text())
     assert document["model"] == str(model)
     assert (folder / "classes.csv").read_text().startswith("name,")
+    assert command("evaluate", model, "data.first=1", "--report", folder).status == 0
+    assert len(list((folder / "worst").iterdir())) == 1, "no picture of an earlier report is left"
 
 
 def test_evaluate_opens_the_wanted_split_alone(

@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
-from mask2former.cli.words import Device, say
+from mask2former.cli.words import Device, is_folder, name_folder, say
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="auto, a bundled recipe or a .yaml file")],
-    settings: Annotated[list[str] | None, typer.Argument(help="key=value, dotted keys")] = None,
+    recipe: Annotated[
+        str | None, typer.Argument(help="auto, a bundled recipe or a .yaml file")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value, dotted keys; and a data folder")
+    ] = None,
     start_from: Annotated[
         str | None, typer.Option("--from", help="start from this model's weights")
     ] = None,
@@ -37,14 +41,23 @@ def train(
     from mask2former.report.run_folder import format_seconds
 
     start = time.perf_counter()
+    words = [name_folder(word) if is_folder(word) else word for word in settings or ()]
     if resume:
-        config = override_config(state.load_config(output), settings or ())
-        say(f"going on with the settings stored in {output}, whatever {recipe} says")
+        if recipe is not None and "=" in recipe:  # a setting, as no recipe is needed
+            words.insert(0, recipe)
+            recipe = None
+        config = override_config(state.load_config(output), words)
+        remark = "" if recipe is None else f", whatever {recipe} says"
+        say(f"going on with the settings stored in {output}{remark}")
+    elif recipe is None:
+        raise ValueError(
+            "train needs a recipe: auto, a .yaml file, or one that `mask2former recipes` lists"
+        )
     elif recipe == RECIPE:
-        config = prepare(settings or (), choose_device(device), start_from=start_from, say=say)
+        config = prepare(words, choose_device(device), start_from=start_from, say=say)
     else:
-        config = load_config(recipe, settings or ())
-        typed = read_overrides(settings or ())
+        config = load_config(recipe, words)
+        typed = read_overrides(words)
         config, found = settle(config, typed, wanted=config.test.task)
         for sentence in found:
             say(f"data: {sentence}")

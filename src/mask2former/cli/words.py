@@ -61,10 +61,18 @@ def as_settings(words: Sequence[str]) -> list[str]:
 
 
 def as_setting(word: str) -> str:
-    """A setting as it is, a folder as the setting that names it: quoted, as `2017` is no number."""
-    # os.path answers False, where pathlib raises, for a setting too long to name a file.
-    is_folder = "=" not in word or os.path.isdir(word)  # noqa: PTH112
-    return f"data.root={json.dumps(word, ensure_ascii=False)}" if is_folder else word
+    """A setting as it is, a folder as the setting that names it; what is neither for a folder."""
+    return word if "=" in word and not is_folder(word) else name_folder(word)
+
+
+def is_folder(word: str) -> bool:
+    """Whether a folder is there; where a setting is too long to name one, pathlib would raise."""
+    return os.path.isdir(word)  # noqa: PTH112
+
+
+def name_folder(word: str) -> str:
+    """The setting that names a data folder: quoted, as `2017` is no number."""
+    return f"data.root={json.dumps(word, ensure_ascii=False)}"
 
 
 def say(line: str) -> None:

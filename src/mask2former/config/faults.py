@@ -9,6 +9,21 @@ from pydantic import BaseModel, Tag, ValidationError
 from mask2former.config.recipes import nearest
 from mask2former.faults import excerpt
 
+OTHER_WORDS = {
+    "train.epochs": "train.steps counts batches: pictures / train.batch_size of them are an epoch",
+    "train.lr": "the learning rate is train.learning_rate",
+    "train.optimizer": "the optimiser is always AdamW",
+    "train.imgsz": "sizes stand in data.augmentation and test.short_edge",
+    "train.amp": "half precision is train.precision=bf16 or fp16",
+    "train.device": "the device is chosen by --device",
+    "train.output": "the run folder is chosen by --output",
+    "model.num_classes": "the classes are the data's",
+    "data.num_classes": "the classes are the data's",
+    "data.path": "the folder is data.root",
+    "test.conf": "scores are test.show_threshold for objects, test.threshold for panoptic maps",
+}
+"""What other programs call their settings, and what takes their place here."""
+
 
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
     """One sentence of pydantic's report on a `root`, with the nearest key where one is unknown."""
@@ -16,7 +31,10 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
     where, siblings = _locate(first["loc"], root)
     match first["type"]:
         case "extra_forbidden":
-            return f"unknown setting '{where}'{nearest(where.rpartition('.')[2], siblings)}"
+            branch, _, word = where.rpartition(".")
+            meant = OTHER_WORDS.get(f"{branch}.{word}")
+            end = nearest(word, siblings) if meant is None else f"; {meant}"
+            return f"unknown setting '{where}'{end}"
         case "union_tag_invalid":
             known = first["ctx"]["expected_tags"]
             return f"{where}: there is no kind '{first['ctx']['tag']}'; choose {known}"

@@ -55,6 +55,12 @@ def read_recipe(recipe: str, above: tuple[str, ...] = ()) -> dict:
         source = path
     else:
         bundled = _find_recipes()
+        if recipe not in bundled and (path.is_dir() or path.suffix == ".json"):
+            run = path if path.is_dir() else path.parent
+            raise ValueError(
+                f"{recipe} is no recipe; `mask2former recipes {run} > mine.yaml` writes one with "
+                "the settings of a run or model"
+            )
         if recipe not in bundled:
             raise ValueError(
                 f"no recipe '{recipe}'{nearest(recipe, bundled)}; "

@@ -8,6 +8,7 @@ from mask2former.config import Task
 from mask2former.data import Dataset
 from mask2former.engine.evaluate import draw_beside_truth, evaluate
 from mask2former.engine.predict import Predictor
+from mask2former.engine.predict_files import name_apart
 from mask2former.report.run_folder import RunFolder
 
 SAMPLES = 4
@@ -35,6 +36,7 @@ def spread_evenly(dataset: Dataset, count: int | None) -> Dataset:
 
 def draw_samples(folder: RunFolder, predictor: Predictor, dataset: Dataset) -> None:
     """A few validation pictures as the annotators and as the model see them."""
-    for index in range(min(SAMPLES, len(dataset))):
+    files = [Path(dataset.file(index)) for index in range(min(SAMPLES, len(dataset)))]
+    for index, name in enumerate(name_apart(files)):
         picture = draw_beside_truth(predictor, dataset, index, predictor.task)
-        folder.save_sample(Path(dataset.file(index)).stem, picture)
+        folder.save_sample(Path(name).stem, picture)

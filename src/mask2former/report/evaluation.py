@@ -114,6 +114,8 @@ def write_evaluation(
     for plot, picture in plots.items():
         replace_file(folder / f"{plot}.png", picture.save)
     worst = []
+    for old in (folder / "worst").glob("[0-9][0-9]_*.png"):  # of an earlier report
+        old.unlink()
     for place, figures in enumerate(inspection.worst(WORST), start=1):
         file, picture = name(figures.index), draw(figures.index)
         path = folder / "worst" / f"{place:02}_{Path(file).stem[-100:]}.png"

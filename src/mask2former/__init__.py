@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mask2former.categories import Categories
     from mask2former.config import Config
+    from mask2former.engine.api import evaluate, train
     from mask2former.engine.predict import Predictor, load
     from mask2former.model.mask2former import Mask2Former
     from mask2former.results import InstanceResult, PanopticResult, SemanticResult
@@ -21,7 +22,9 @@ __all__ = [
     "Predictor",
     "SemanticResult",
     "__version__",
+    "evaluate",
     "load",
+    "train",
 ]
 
 _HOMES = {
@@ -32,7 +35,9 @@ _HOMES = {
     "PanopticResult": "mask2former.results",
     "Predictor": "mask2former.engine.predict",
     "SemanticResult": "mask2former.results",
+    "evaluate": "mask2former.engine.api",
     "load": "mask2former.engine.predict",
+    "train": "mask2former.engine.api",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mask2former.cli.words import Device, is_folder, name_folder, say
+from mask2former.cli.words import Device, is_folder, say
 
 
 def train(
@@ -31,13 +31,8 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Train a recipe on your data; the run folder is a model folder."""
-    from mask2former.config import load_config, override_config
-    from mask2former.config.recipes import read_overrides
-    from mask2former.engine import state
-    from mask2former.engine.auto import RECIPE, prepare
-    from mask2former.engine.device import choose_device
-    from mask2former.engine.train import train as run
-    from mask2former.layouts import settle
+    from mask2former.config.recipes import name_folder
+    from mask2former.engine import api
     from mask2former.report.run_folder import format_seconds
 
     start = time.perf_counter()
@@ -46,30 +41,17 @@ def train(
         if recipe is not None and "=" in recipe:  # a setting, as no recipe is needed
             words.insert(0, recipe)
             recipe = None
-        config = override_config(state.load_config(output), words)
         remark = "" if recipe is None else f", whatever {recipe} says"
         say(f"going on with the settings stored in {output}{remark}")
-    elif recipe is None:
-        raise ValueError(
-            "train needs a recipe: auto, a .yaml file, or one that `mask2former recipes` lists"
-        )
-    elif recipe == RECIPE:
-        config = prepare(words, choose_device(device), start_from=start_from, say=say)
-    else:
-        config = load_config(recipe, words)
-        typed = read_overrides(words)
-        config, found = settle(config, typed, wanted=config.test.task)
-        for sentence in found:
-            say(f"data: {sentence}")
-    folder = run(
-        config,
-        output,
-        device=choose_device(device),
-        resume=resume,
+    folder = api.train(
+        recipe,
+        *words,
+        output=output,
         start_from=start_from,
         reset_head=reset_head,
+        resume=resume,
+        device=device,
         say=say,
-        began=start,
     )
     say(f"trained in {format_seconds(time.perf_counter() - start)}")
     say(f"saved: {folder} (best model, last/ to resume from, results.png, samples/, train.log)")

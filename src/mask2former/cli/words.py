@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -62,17 +61,14 @@ def as_settings(words: Sequence[str]) -> list[str]:
 
 def as_setting(word: str) -> str:
     """A setting as it is, a folder as the setting that names it; what is neither for a folder."""
+    from mask2former.config.recipes import name_folder
+
     return word if "=" in word and not is_folder(word) else name_folder(word)
 
 
 def is_folder(word: str) -> bool:
     """Whether a folder is there; where a setting is too long to name one, pathlib would raise."""
     return os.path.isdir(word)  # noqa: PTH112
-
-
-def name_folder(word: str) -> str:
-    """The setting that names a data folder: quoted, as `2017` is no number."""
-    return f"data.root={json.dumps(word, ensure_ascii=False)}"
 
 
 def say(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -155,6 +156,11 @@ def read_overrides(overrides: Iterable[str]) -> dict:
             ) from None
         spell_out_backbone(tree)
     return tree
+
+
+def name_folder(folder: str | Path) -> str:
+    """The override that names a data folder: quoted, as `2017` is no number."""
+    return f"data.root={json.dumps(str(folder), ensure_ascii=False)}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

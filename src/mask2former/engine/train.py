@@ -22,7 +22,7 @@ from mask2former.build import (
 )
 from mask2former.checkpoint import ModelCard, load_card, save_card, save_weights
 from mask2former.config import Config, override_values
-from mask2former.data import Cached, training_loader
+from mask2former.data import Cached, Dataset, training_loader
 from mask2former.data.balance import read_labels, repeat_factors
 from mask2former.engine import state
 from mask2former.engine.budget import UNPLANNED, Budget
@@ -58,8 +58,8 @@ class Trainer:
     """One run into one folder.
 
     `say` hears every line meant for a person; `start_from` names a model whose weights are taken
-    over where they fit; `resume` goes on from the folder's last state. `spent` seconds of the time
-    limit are gone before.
+    over where they fit; `resume` goes on from the folder's last state. `data` takes the place of
+    the data sets that the settings name. `spent` seconds of the time limit are gone before.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Trainer:
         start_from: str | None = None,
         reset_head: bool = False,
         resume: bool = False,
+        data: tuple[Dataset, Dataset] | None = None,
         spent: float = 0.0,
     ) -> None:
         train = config.train
@@ -88,7 +89,7 @@ class Trainer:
         self.window = Window(self.team, scales_loss=accelerator.scaler is not None)
         self.stopping = False
         torch.manual_seed(train.seed)
-        self.train_set, self.val_set = demand_trainable(config.data, config.test.task)
+        self.train_set, self.val_set = data or demand_trainable(config.data, config.test.task)
         if not self.val_set.is_labelled:
             self.val_set = self.val_set.select(())
         if not resume:
@@ -361,6 +362,7 @@ def train(
     output: Path,
     *,
     device: torch.device,
+    data: tuple[Dataset, Dataset] | None = None,
     resume: bool = False,
     start_from: str | None = None,
     reset_head: bool = False,
@@ -369,7 +371,8 @@ def train(
 ) -> Path:
     """Train a recipe into a run folder, which is then a model folder too.
 
-    Under `torchrun` every process calls it, and they train together. `start_from` names a model
+    Under `torchrun` every process calls it, and they train together. `data` takes the place of what
+    the settings name, to train and to validate on. `start_from` names a model
     whose weights are taken over where they fit, with `reset_head` all but the class head. A time
     limit counts from `began` (of `time.perf_counter`), by default from now.
     """
@@ -390,6 +393,7 @@ def train(
             start_from=start_from,
             reset_head=reset_head,
             resume=resume,
+            data=data,
             spent=time.perf_counter() - began,
         )
         if warning is not None:

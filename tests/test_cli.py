@@ -29,7 +29,7 @@ from mask2former.engine.predict import Predictor, load
 from mask2former.published import find_published
 from mask2former.published.protocol import Protocol
 
-COMMANDS = ("predict", "train", "evaluate", "export", "models", "recipes")
+COMMANDS = ("predict", "train", "evaluate", "export", "serve", "models", "recipes")
 
 RECIPE = {
     "model": {
@@ -108,7 +108,7 @@ for arguments in [[], *([name] for name in {COMMANDS})]:
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0, result.output
     assert "Usage" in result.output
-assert not {{"torch", "timm", "pandas"}} & set(sys.modules)
+assert not {{"torch", "timm", "pandas", "fastapi", "uvicorn"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 

@@ -19,6 +19,7 @@ OPTIONAL = frozenset(
         "onnx",
         "onnxruntime",
         "openvino",
+        "python_multipart",
         "uvicorn",
         "vernier",
     }

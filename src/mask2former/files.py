@@ -33,6 +33,10 @@ LARGEST = 2**30
 _opening = threading.Lock()
 
 
+class TooLargeError(ValueError):
+    """A picture has more pixels than `LARGEST`."""
+
+
 def read_image(path: str | Path) -> np.ndarray:
     """Read a picture as RGB, uint8 (H, W, 3), as `as_rgb` has it; of an animation, the first."""
     with opened(path) as image:
@@ -116,6 +120,12 @@ def read_size(path: str | Path) -> tuple[int, int]:
         return height, width
 
 
+def read_stored_size(path: str | Path) -> tuple[int, int]:
+    """The height and width of a picture as it is stored, turned or not; no pixel is decoded."""
+    with _naming_faults(path), warnings.catch_warnings(action="ignore"), _open(path) as image:
+        return image.height, image.width
+
+
 def read_panoptic_ids(path: str | Path) -> np.ndarray:
     """Read a COCO panoptic PNG as segment ids, int32 (H, W): id = R + 256 G + 65536 B."""
     with opened(path) as image:
@@ -157,11 +167,15 @@ def with_nan(figures: Any) -> Any:
 
 
 def write_label_map(path: str | Path, labels: np.ndarray) -> None:
-    """Write labels (H, W) as a one-channel PNG: 8 bits with 255, or 16 with 65535, for IGNORE."""
+    """Write labels (H, W) as a one-channel PNG, as `as_label_map` has them."""
+    write_png(path, as_label_map(labels))
+
+
+def as_label_map(labels: np.ndarray) -> np.ndarray:
+    """The values of a label map's pixels: 8 bits with 255, or 16 with 65535, for IGNORE."""
     depth = np.uint8 if labels.max(initial=0) < 255 else np.uint16
     assert labels.min(initial=0) >= IGNORE and labels.max(initial=0) < 65535
-    values = np.where(labels == IGNORE, np.iinfo(depth).max, labels).astype(depth)
-    write_png(path, values)
+    return np.where(labels == IGNORE, np.iinfo(depth).max, labels).astype(depth)
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> None:
@@ -192,10 +206,16 @@ def _finite(value: Any) -> Any:
 @contextmanager
 def opened(path: str | Path) -> Iterator[Image.Image]:
     """Open a picture and name the file in whatever goes wrong while its pixels are read."""
+    with _naming_faults(path), warnings.catch_warnings(action="ignore"), _open(path) as image:
+        image.load()
+        yield image
+
+
+@contextmanager
+def _naming_faults(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong with a picture is a ValueError that names its file."""
     try:
-        with warnings.catch_warnings(action="ignore"), _open(path) as image:
-            image.load()
-            yield image
+        yield
     except FileNotFoundError as error:
         link = ", which its link names" if Path(path).is_symlink() else ""
         raise ValueError(f"{path}: there is no such file{link}") from error
@@ -225,7 +245,7 @@ def _open(path: str | Path) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = theirs
     if image.width * image.height > LARGEST:
         image.close()
-        raise ValueError(
+        raise TooLargeError(
             f"{path}: {image.width} x {image.height} pixels are more than can be read at once; "
             "cut the picture into parts"
         )

@@ -44,6 +44,7 @@ def test_command_exports_and_says_what_it_checked(run, model_folder, tmp_path):
     found = tmp_path / "found"
     status, _, err = run("predict", tmp_path / "shapes.png", "--model", path, "--output", found)
     assert status == 0, err
+    assert_served(path, tmp_path / "shapes.png")
     status, out, err = run("benchmark", path, "--json")
     assert status == 0, err
     assert json.loads(out)["rows"][0]["size"] == [64, 96]
@@ -53,6 +54,22 @@ def test_command_exports_and_says_what_it_checked(run, model_folder, tmp_path):
     status, _, err = run("convert", path, tmp_path / "converted")
     assert status == 2
     assert "is an exported file" in err
+
+
+def assert_served(path: Path, picture: Path) -> None:
+    """A server answers with an exported file as with any other model."""
+    pytest.importorskip("fastapi")
+    from fastapi.testclient import TestClient
+
+    from mask2former.engine.predict import load
+    from mask2former.serve.app import create_app
+
+    predictor = load(path)
+    client = TestClient(create_app(predictor))
+    found = client.post("/predict?threshold=0", content=picture.read_bytes()).json()["regions"]
+    expected = [score for score in predictor(picture).scores.tolist() if score]
+    assert [region["score"] for region in found] == expected[: len(found)]
+    assert found
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from mask2former.cli.export import export
 from mask2former.cli.machine import benchmark, doctor
 from mask2former.cli.models import convert, models, recipes
 from mask2former.cli.predict import predict
+from mask2former.cli.serve import serve
 from mask2former.cli.train import train
 from mask2former.cli.words import complain
 from mask2former.faults import explain
@@ -36,6 +37,7 @@ COMMANDS = (
     train,
     evaluate,
     export,
+    serve,
     check_data,
     convert,
     models,

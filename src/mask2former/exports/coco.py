@@ -77,14 +77,14 @@ def write_coco(folder: Path, categories: Categories) -> Iterator[Add]:
     Annotation tools and our own reader open it. It is not the bare list of results that COCO's
     evaluation takes, which must bear no `bbox`.
     """
-    with _written(folder / "coco.json", categories, _run_lengths) as add:
+    with _written(folder / "coco.json", categories, run_lengths) as add:
         yield add
 
 
 @contextmanager
 def write_coco_polygons(folder: Path, categories: Categories) -> Iterator[Add]:
     """`coco_polygons.json`: the same for tools that move points; polygons have no holes."""
-    with _written(folder / "coco_polygons.json", categories, _polygons) as add:
+    with _written(folder / "coco_polygons.json", categories, polygons) as add:
         yield add
 
 
@@ -112,9 +112,11 @@ def _written(path: Path, categories: Categories, shape: Shape) -> Iterator[Add]:
         yield add
 
 
-def _run_lengths(region: Region, height: int, width: int) -> rle.Rle:
+def run_lengths(region: Region, height: int, width: int) -> rle.Rle:
+    """Every pixel, compressed."""
     return rle.encode_part(region.pixels, region.top, region.left, height, width)
 
 
-def _polygons(region: Region, height: int, width: int) -> list[list[float]]:
+def polygons(region: Region, height: int, width: int) -> list[list[float]]:
+    """A ring x, y, x, y, ... for each part; holes are filled."""
     return [outer.ravel().tolist() for outer, *_ in region.outlines()]

@@ -1,0 +1,1 @@
+"""A model as a server that segments the pictures it is sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from fastapi import HTTPException
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -284,6 +286,45 @@ def await_health(client: TestClient, waiting: int) -> None:
     while client.get("/health").json()["waiting"] != waiting:
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_nobody_is_answered_who_went_away_while_waiting(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, gate = create_app(predictor), Gate(predictor)
+    monkeypatch.setattr(predictor, "answer", gate.answer)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    door = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([door],))
+    thread.start()
+    try:
+        first, second, third = (post_noise(door.getsockname()) for _ in range(3))
+        until = time.monotonic() + 30
+        while app.state.turns.waiting < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.2)  # till all that was sent has been read
+        second.close()
+        time.sleep(0.2)
+        gate.open.set()
+        for connection in (first, third):
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+            connection.close()
+        assert (app.state.turns.done, app.state.turns.inside) == (2, 0)
+    finally:
+        gate.open.set()
+        server.should_exit = True
+        thread.join(30)
+
+
+def post_noise(address: tuple[str, int]) -> socket.socket:
+    """Send a picture longer than what servers read at once, and do not wait."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    file = BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    head = f"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: {file.tell()}\r\n\r\n"
+    connection = socket.create_connection(address)
+    connection.sendall(head.encode() + file.getvalue())
+    return connection
 
 
 @pytest.mark.parametrize(

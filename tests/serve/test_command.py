@@ -89,7 +89,7 @@ def test_server_says_where_it_is_answers_and_ends(folder: Path, picture: Path) -
     with server:
         assert server.stdout is not None
         said = [server.stdout.readline() for _ in range(6)]
-        assert said[0] == "serving tiny (instance, 4 classes) on cpu\n", server.communicate()
+        assert said[0] == "serving tiny (instance) on cpu\n", server.communicate()
         assert said[2] == "model licence: none, it is a test\n"
         (address,) = re.findall(r"listening on (http://127\.0\.0\.1:\d+) until Ctrl-C", said[3])
         assert said[4].startswith(f"next: `curl -F picture=@PICTURE {address}/predict`")
@@ -112,7 +112,7 @@ def test_ctrl_c_is_no_fault(run: Run, folder: Path) -> None:
     status, out, err = run("serve", folder, "--port", str(port), "--task", "panoptic")
     finger.join()
     assert (status, err) == (0, "")
-    assert out.startswith("serving tiny (panoptic, 4 classes)")
+    assert out.startswith("serving tiny (panoptic) on cpu")
     assert "stopped after 0 pictures in " in out
 
 

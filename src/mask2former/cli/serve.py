@@ -56,19 +56,21 @@ def serve(
             predictor, name, task=chosen, waiting=waiting, max_pixels=round(1e6 * max_megapixels)
         )
         door.listen()
-        address = address_of(host, door)
-        classes = len(predictor.categories)
-        shown = f"{chosen or predictor.task}, {classes} class{'' if classes == 1 else 'es'}"
-        say(f"serving {name} ({shown}) on {predictor.device}")
-        say(f"ready in {format_seconds(time.perf_counter() - start)}")
-        say(f"model licence: {predictor.card.licence}")
-        say(f"listening on {address} until Ctrl-C; {address}/docs shows all that may be asked")
-        say(f"next: `curl -F picture=@PICTURE {address}/predict`; a drawing:")
-        say(f"  `curl -F picture=@PICTURE '{address}/predict?format=overlay' -o drawing.png`")
         opened = time.perf_counter()
+        say(f"serving {name} ({chosen or predictor.task}) on {predictor.device}")
+        say(f"ready in {format_seconds(opened - start)}")
+        say(f"model licence: {predictor.card.licence}")
+        announce(address_of(host, door))
         run(app, door)
     spent = format_seconds(time.perf_counter() - opened)
     say(f"stopped after {app.state.turns.done} pictures in {spent}")
+
+
+def announce(address: str) -> None:
+    """Say where the server listens, and what to ask it."""
+    say(f"listening on {address} until Ctrl-C; {address}/docs shows all that may be asked")
+    say(f"next: `curl -F picture=@PICTURE {address}/predict`; a drawing:")
+    say(f"  `curl -F picture=@PICTURE '{address}/predict?format=overlay' -o drawing.png`")
 
 
 def demand_libraries() -> None:

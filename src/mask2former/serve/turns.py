@@ -68,6 +68,7 @@ class Turns:
 
         GoneError if `unless` says then that nobody wants it any more.
         """
+        await unless()  # servers look for the end of a connection from the first question on
         async with self._turn:
             if await unless():
                 raise GoneError

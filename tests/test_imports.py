@@ -12,7 +12,6 @@ import mask2former
 OPTIONAL = frozenset(
     {
         "av",
-        "cityscapesscripts",
         "fastapi",
         "numba",
         "nncf",
@@ -21,7 +20,6 @@ OPTIONAL = frozenset(
         "openvino",
         "python_multipart",
         "uvicorn",
-        "vernier",
     }
 )
 """What the extras install."""

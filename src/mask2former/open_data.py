@@ -185,10 +185,10 @@ def _open_label_maps(
             replace(one, is_thing=one.name in data.separate) for one in classes.categories
         )
     )
-    if task == "instance":
-        classes = _things_only(classes, data.offset)
-    maps = _open_maps(data, split, classes, wanted, listener)
-    return maps if task == "semantic" else Separated(maps, task=task)
+    if task == "semantic":
+        return _open_maps(data, split, classes, wanted, listener)
+    maps = _open_maps(data, split, classes, None, listener)
+    return Separated(maps, task=task, wanted=wanted)
 
 
 def _open_voc(
@@ -206,20 +206,8 @@ def _open_voc(
             "data.train.labels (and the same of data.val) must name the folder of VOC's maps of "
             "objects, SegmentationObject"
         )
-    classes = read_map_classes(data, wanted)
-    if task == "instance":
-        classes = _things_only(classes, data.offset)
-    maps = _open_maps(data, split, classes, wanted, listener)
-    return ObjectMaps(maps, (data.root or Path()) / split.labels, task=task)
-
-
-def _things_only(classes: MapClasses, offset: int) -> MapClasses:
-    """The classes of instance segmentation: stuff is nobody's."""
-    stuff = {k.id for k in classes.categories if not k.is_thing}
-    return classes._replace(
-        categories=Categories(k for k in classes.categories if k.is_thing),
-        ignore=classes.ignore | {number - offset for number in stuff},
-    )
+    maps = _open_maps(data, split, read_map_classes(data, wanted), None, listener)
+    return ObjectMaps(maps, (data.root or Path()) / split.labels, task=task, wanted=wanted)
 
 
 def _own_list(task: c.Task, wanted: Categories | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from mask2former import rle
-from mask2former.categories import Task
+from mask2former.categories import Categories, Task
 from mask2former.data.dataset import Dataset, as_sample
 from mask2former.data.semantic import LabelMaps
 from mask2former.structures import IGNORE, Sample, TrueInstance, TrueSegment, Truth
@@ -32,13 +32,24 @@ class Regions(NamedTuple):
 class RegionMaps(Dataset):
     """Label maps whose things are told apart; `task` tells what a training target is.
 
-    That is an object (instance), or an object or a kind of stuff (panoptic).
+    That is an object (instance), or an object or a kind of stuff (panoptic). `wanted` gives the
+    order of the labels (a trained model's).
     """
 
-    def __init__(self, classes: LabelMaps, *, task: Task) -> None:
+    def __init__(
+        self, classes: LabelMaps, *, task: Task, wanted: Categories | None = None
+    ) -> None:
         self.classes = classes
-        self.categories = classes.categories
         self.task = task
+        known = classes.categories
+        own = known
+        if task == "instance":
+            own = Categories(category for category in known if category.is_thing)
+        self.categories = own if wanted is None else own.in_order_of(wanted)
+        label_of = {name: label for label, name in enumerate(self.categories.names)}
+        # By the label in the maps; the last is for IGNORE. Stuff is no class of instances.
+        places = [label_of.get(one.name, IGNORE) if one in own else IGNORE for one in known]
+        self._label_of = np.array([*places, IGNORE], np.int16)
 
     @abstractmethod
     def regions(self, index: int) -> Regions:
@@ -68,22 +79,26 @@ class RegionMaps(Dataset):
         ]
         if self.task == "instance":
             return Truth(ids.shape, instances=objects, void=void)
-        semantic = self.classes.read_labels(index)
+        semantic = self._label_of[self.classes.read_labels(index)]
         return Truth(ids.shape, semantic, objects, ids, segments, void)
 
     def with_stuff(self, things: np.ndarray, labels: np.ndarray, of_thing: list[int]) -> Regions:
-        """The ids of things (H, W), whose labels are `of_thing`, and one region a kind of stuff."""
+        """The ids of things (H, W), whose labels are `of_thing`, and one region a kind of stuff.
+
+        Labels are those of the maps, and void is what they ignore. Instances are the things alone.
+        """
         ids, found = things, list(of_thing)
-        is_thing = np.array([*self.categories.is_thing, True])  # the last is for IGNORE
+        is_thing = np.array([*self.classes.categories.is_thing, True])  # the last is for IGNORE
         for label in np.unique(labels[~is_thing[labels]]).tolist():
-            found.append(label)
-            ids[(labels == label) & (ids == 0)] = len(found)
+            if self.task != "instance":
+                found.append(label)
+                ids[(labels == label) & (ids == 0)] = len(found)
         areas = np.bincount(ids.ravel(), minlength=len(found) + 1)[1:].tolist()
         segments = [
-            TrueSegment(number, label, area, is_crowd=False)
+            TrueSegment(number, int(self._label_of[label]), area, is_crowd=False)
             for number, (label, area) in enumerate(zip(found, areas, strict=True), start=1)
         ]
-        return Regions(ids, segments, np.zeros(ids.shape, bool))
+        return Regions(ids, segments, (labels == IGNORE) & (ids == 0))
 
 
 class Separated(RegionMaps):
@@ -96,7 +111,7 @@ class Separated(RegionMaps):
         labels = self.classes.read_labels(index)
         ids, of_thing = np.zeros(labels.shape, np.int32), []
         specks = np.zeros(labels.shape, bool)
-        for label, category in enumerate(self.categories):
+        for label, category in enumerate(self.classes.categories):
             if not category.is_thing:
                 continue
             parts, count = ndimage.label(labels == label, TOUCHING)
@@ -107,4 +122,5 @@ class Separated(RegionMaps):
             specks |= (parts > 0) & (number[parts] == 0)
             ids += number[parts]
             of_thing += [label] * len(large)
-        return self.with_stuff(ids, labels, of_thing)._replace(void=specks | (labels == IGNORE))
+        found = self.with_stuff(ids, labels, of_thing)
+        return found._replace(void=found.void | specks)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mask2former.categories import Task
+from mask2former.categories import Categories, Task
 from mask2former.data.regions import RegionMaps, Regions
 from mask2former.data.semantic import LabelMaps, files_by_name
 from mask2former.files import read_numbers
@@ -21,8 +21,15 @@ class ObjectMaps(RegionMaps):
     An object is of the thing that most of its pixels are.
     """
 
-    def __init__(self, classes: LabelMaps, objects: str | Path, *, task: Task) -> None:
-        super().__init__(classes, task=task)
+    def __init__(
+        self,
+        classes: LabelMaps,
+        objects: str | Path,
+        *,
+        task: Task,
+        wanted: Categories | None = None,
+    ) -> None:
+        super().__init__(classes, task=task, wanted=wanted)
         maps = files_by_name(Path(objects))
         names = [
             PurePosixPath(classes.name(i)).with_suffix("").as_posix() for i in range(len(self))
@@ -43,13 +50,15 @@ class ObjectMaps(RegionMaps):
         void = numbers == VOID[numbers.dtype == np.int32]
         values, places = np.unique(np.where(void, 0, numbers), return_inverse=True)
         places = places.reshape(labels.shape)
-        classes = len(self.categories) + 1
+        known = self.classes.categories
+        classes = len(known) + 1
         votes = np.bincount(
             (places * classes + labels + 1).ravel(), minlength=len(values) * classes
         ).reshape(len(values), classes)[:, 1:]
-        of_things = votes * np.array(self.categories.is_thing) * (values != 0)[:, None]
+        of_things = votes * np.array(known.is_thing) * (values != 0)[:, None]
         chosen = np.flatnonzero(of_things.any(axis=1))
         id_of_place = np.zeros(len(values), np.int32)
         id_of_place[chosen] = np.arange(1, len(chosen) + 1)
         of_thing = of_things[chosen].argmax(axis=1).tolist()
-        return self.with_stuff(id_of_place[places], labels, of_thing)._replace(void=void)
+        found = self.with_stuff(id_of_place[places], labels, of_thing)
+        return found._replace(void=found.void | void)

@@ -17,9 +17,9 @@ from mask2former import cli
 from mask2former.build import build_model, build_split, build_splits
 from mask2former.categories import Categories, Category
 from mask2former.checkpoint import ModelCard, save_model
-from mask2former.config import Config, dump_config, load_config, parse_config
+from mask2former.config import Config, ResizeAndCrop, dump_config, load_config, parse_config
 from mask2former.config.recipes import read_overrides
-from mask2former.layouts import settle, settle_evaluation
+from mask2former.layouts import settle, settle_evaluation, with_own_settings
 
 SPLITS = {"train": make.shapes(5), "val": make.shapes(2, seed=1)}
 TINY = {
@@ -160,6 +160,52 @@ def test_evaluation_joins_classes_as_training_did(tmp_path: Path) -> None:
     known = Categories([Category(1, "shape", (0, 0, 0))])
     dataset = build_split(config.data, "val", "instance", known)
     assert set(dataset.labels(0)) == {0}
+
+
+OWN = {
+    "channels": 4,
+    "first": 3,
+    "paste": 0.5,
+    "augmentation": {"kind": "crop", "short_edges": [64], "crop": [32, 48]},
+}
+
+
+@pytest.mark.parametrize("recipe", ["nuclei", "auto"])
+def test_all_that_the_folder_names_takes_effect(recipe: str, tmp_path: Path) -> None:
+    make.coco(tmp_path, SPLITS)
+    (tmp_path / "data.yaml").write_text(json.dumps(OWN))
+    words = [f"data.root={tmp_path}", "data.first=2", "data.augmentation.flips=both"]
+    config, says = settled(recipe, *words, "test.task=instance")
+    assert "data.channels" in says[-1]
+    assert (config.data.channels, config.data.paste) == (4, 0.5)
+    assert config.data.first == 2, "the command line comes last"
+    augmentation = config.data.augmentation
+    assert isinstance(augmentation, ResizeAndCrop)
+    assert (augmentation.crop, augmentation.flips) == ((32, 48), "both")
+    evaluated, _ = settle_evaluation(
+        load_config("nuclei", words), read_overrides(words), "val", wanted="instance"
+    )
+    assert evaluated.data.channels == 4
+
+
+def test_folder_that_a_recipe_fits_may_name_more(tmp_path: Path) -> None:
+    make.label_maps(tmp_path, SPLITS)
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": []}))
+    (tmp_path / "data.yaml").write_text("first: 3\n")
+    config, says = settled("tiny/camvid", f"data.root={tmp_path}")
+    assert config.data == load_config(
+        "tiny/camvid", [f"data.root={tmp_path}", "data.first=3"]
+    ).data
+    assert says == [f"{tmp_path}: as named: data.first"]
+
+
+def test_plan_keeps_what_the_folder_names(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("first: 3\nrepeat: 0.1\n")
+    typed = {"data": {"root": str(tmp_path), "first": 2}, "train": {"steps": 5}}
+    assert with_own_settings(typed) == {
+        "data": {"root": str(tmp_path), "first": 2, "repeat": 0.1},
+        "train": {"steps": 5},
+    }
 
 
 def test_folders_of_equal_names_are_no_proof_of_the_format(tmp_path: Path) -> None:

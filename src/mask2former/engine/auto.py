@@ -15,7 +15,7 @@ from mask2former.config import Config, Split, load_config, override_values
 from mask2former.config.recipes import backbone_presets, read_overrides
 from mask2former.data.statistics import survey
 from mask2former.engine.plan import SIZES, Machine, plan
-from mask2former.layouts import settle
+from mask2former.layouts import settle, with_own_settings
 from mask2former.layouts.find import tasks_of
 from mask2former.machine import free_memory, usable_cores
 from mask2former.report.check import demand_trainable
@@ -40,7 +40,8 @@ def prepare(
     config = find_data(load_config(RECIPE, settings), typed, say)
     start = None if start_from is None else load_model(find_model(start_from))[1]
     train, val = demand_trainable(config.data, config.test.task)
-    found = plan(config, typed, survey(train, len(val)), look_around(device), start=start)
+    named = with_own_settings(typed)
+    found = plan(config, named, survey(train, len(val)), look_around(device), start=start)
     for reason in found.reasons:
         say(f"auto: {reason}")
     return found.config

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from mask2former.config import Data, parse_config
+from mask2former.config.recipes import merge
 from mask2former.faults import shorten
 from mask2former.layouts.yolo import is_yolo
 
@@ -36,3 +37,11 @@ def read_own_settings(root: Path) -> dict[str, Any]:
     if "root" in tree:
         tree["root"] = str(root / str(tree["root"]))
     return {key: value for key, value in tree.items() if key in Data.model_fields}
+
+
+def with_own_settings(typed: dict[str, Any]) -> dict[str, Any]:
+    """What a person typed, over what the `data.yaml` of the folder that they name says."""
+    match typed:
+        case {"data": {"root": root}} if Path(str(root)).is_dir():
+            return merge({"data": read_own_settings(Path(str(root)))}, typed)
+    return typed

@@ -17,12 +17,14 @@ from mask2former.config import (
     dump_config,
     parse_config,
 )
+from mask2former.config.recipes import merge
 from mask2former.data.class_files import CLASS_FILES
 from mask2former.layouts.find import find_layout
 from mask2former.layouts.found import Found
+from mask2former.layouts.own import read_own_settings
 from mask2former.layouts.places import pictures_below
 
-PLACE = (
+PLACE = {
     "format",
     "root",
     "train",
@@ -37,8 +39,8 @@ PLACE = (
     "ignore_classes",
     "separate",
     "fold",
-)
-"""The settings that a layout decides; the others are the recipe's."""
+}
+"""The settings that a layout decides; the others are the recipe's, or the folder's own file's."""
 
 
 def settle(
@@ -50,14 +52,14 @@ def settle(
     where they name no folder, or where what they name is there.
     """
     if _is_settled(config.data, typed, ("train",) if config.data.fold else ("train", "val")):
-        return config, []
+        return _as_it_is(config, typed)
     wanted = typed.get("test", {}).get("task", wanted)
     found = _find_for(config, typed, wanted)
     if found.data.train.images is None:
         raise ValueError(
             f"{found.data.root}: {found.layout} with a validation split only, and none to train on"
         )
-    filled = _fill(config, found.data)
+    filled = _fill(config, found.data, typed)
     test = filled.test.model_copy(update={"task": found.task})
     return filled.model_copy(update={"test": test}), _say(found)
 
@@ -71,7 +73,7 @@ def settle_evaluation(
     classes are joined and left out as they were in training.
     """
     if _is_settled(config.data, typed, (split,)):
-        return config, []
+        return _as_it_is(config, typed)
     found = _find_for(config, typed, wanted)
     data, says = found.data, _say(found)
     explicit = typed.get("data", {})
@@ -81,7 +83,7 @@ def settle_evaluation(
         says.append("there is no validation split, so all pictures are measured")
     if data.format == "object_maps":
         classes = data.classes if found.has_names or "classes" in explicit else None
-        return _fill(config, data.model_copy(update={"classes": classes})), says
+        return _fill(config, data.model_copy(update={"classes": classes}), typed), says
     if not found.has_names and "classes" not in explicit:
         own = ("ignore", "offset", "colors", "background", "merge", "ignore_classes")
         kept = {key: getattr(config.data, key) for key in own}
@@ -93,7 +95,7 @@ def settle_evaluation(
         joined["merge"] = data.merge or config.data.merge
     if "ignore_classes" not in explicit:
         joined["ignore_classes"] = data.ignore_classes or config.data.ignore_classes
-    return _fill(config, data.model_copy(update=joined)), says
+    return _fill(config, data.model_copy(update=joined), typed), says
 
 
 def _is_settled(data: Data, typed: Mapping[str, Any], splits: tuple[SplitName, ...]) -> bool:
@@ -108,6 +110,8 @@ def _is_settled(data: Data, typed: Mapping[str, Any], splits: tuple[SplitName, .
     )
     if is_named or "root" not in explicit or not data.root.is_dir():
         return True  # and what is missing is told by its reader
+    if read_own_settings(data.root).keys() & PLACE:
+        return False  # the folder says what is where
     used = [data.train if word == "train" or data.fold else data.val for word in splits]
     return (
         all(split.images and split.annotations for split in used)
@@ -159,11 +163,30 @@ def _find_for(config: Config, typed: Mapping[str, Any], wanted: Task | None) -> 
         return replace(found, says=[*unsaid, said])
 
 
-def _fill(config: Config, data: Data) -> Config:
-    """The settings with what a layout decides, its own defaults included."""
+def _as_it_is(config: Config, typed: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Settings without anything to find, and what a folder that a person names adds to them."""
+    root = config.data.root
+    if root is None or "root" not in typed.get("data", {}):
+        return config, []
+    named = read_own_settings(root)
+    if not named:
+        return config, []
+    says = [f"{root}: as named: {', '.join(f'data.{key}' for key in named)}"]
+    return _fill(config, config.data, typed), says
+
+
+def _fill(config: Config, data: Data, typed: Mapping[str, Any]) -> Config:
+    """The settings with what a layout decides, its own defaults included.
+
+    Of the others those hold that the folder's own file names, and above them what a person typed.
+    """
+    assert config.data.root is not None
     tree = dump_config(config)
     place = data.model_dump(mode="json")
     tree["data"] |= {key: place[key] for key in PLACE}
+    for named in (read_own_settings(config.data.root), typed.get("data", {})):
+        others = {key: value for key, value in named.items() if key not in PLACE}
+        tree["data"] = merge(tree["data"], others)
     return parse_config(tree, str(data.root))
 
 

@@ -11,6 +11,7 @@ from mask2former.categories import Categories, Category, Color
 from mask2former.config.recipes import nearest
 from mask2former.data import (
     Cityscapes,
+    ClassMaps,
     CocoInstances,
     CocoPanoptic,
     Dataset,
@@ -62,12 +63,17 @@ def _open(
     categories: Categories | None,
     listener: Listener,
 ) -> Dataset:
-    """Open a split, whose pictures are read with the channels of the settings."""
+    """Open a split, whose pictures are read with the channels of the settings.
+
+    Semantic segmentation has one target a class, whatever tells the classes.
+    """
     if data.format == "shapes":
         frames = 1 if data.clip is None else data.clip.frames
         return Shapes(200, task=task, frames=frames, categories=categories)
     dataset = _open_format(data, split, task, categories, listener)
     dataset.read = reader(data.channels)
+    if task == "semantic" and not isinstance(dataset, LabelMaps):
+        return ClassMaps(dataset)
     return dataset
 
 
@@ -99,7 +105,7 @@ def _open_format(
             return YoloPolygons(images, annotations, known, names=names, listener=listener)
         case "cityscapes":
             known = read_classes(data.classes or _own_list(task, categories), root, categories)
-            return Cityscapes(images, annotations, known, task=task, listener=listener)
+            return Cityscapes(images, annotations, known, listener=listener)
         case "label_maps":
             return _open_label_maps(data, split, task, categories, listener)
         case "object_maps":

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mask2former import rle
 from mask2former.categories import Categories
-from mask2former.data import Cityscapes
+from mask2former.data import Cityscapes, ClassMaps, Dataset
 from mask2former.structures import IGNORE
 
 ROAD, CAR, PERSON, CARAVAN, OUT_OF_ROI = 7, 26, 24, 29, 3
@@ -39,7 +39,7 @@ def write_town(
 
 def read(root: Path, task: str) -> Cityscapes:
     categories = Categories.bundled(f"cityscapes_{task}")
-    return Cityscapes(*write_town(root), categories, task=task)
+    return Cityscapes(*write_town(root), categories)
 
 
 @pytest.mark.parametrize(("task", "count"), [("panoptic", 19), ("semantic", 19), ("instance", 8)])
@@ -54,7 +54,7 @@ def test_folders_are_paired_by_town_and_frame(tmp_path: Path, task: str, count: 
     assert sample["ids"].shape == (1, 1, 3, 6)
 
 
-def names(dataset: Cityscapes, labels: list[int]) -> list[str]:
+def names(dataset: Dataset, labels: list[int]) -> list[str]:
     return [dataset.categories[label].name for label in labels]
 
 
@@ -73,7 +73,7 @@ def test_instance_targets_are_the_numbered_things(tmp_path: Path) -> None:
 
 
 def test_semantic_targets_join_objects_and_groups(tmp_path: Path) -> None:
-    dataset = read(tmp_path, "semantic")
+    dataset = ClassMaps(read(tmp_path, "semantic"))
     sample = dataset.sample(0)
     drawn = names(dataset, sample["labels"].tolist())
     assert sorted(drawn) == ["car", "person", "road"]
@@ -124,9 +124,7 @@ def test_empty_town_is_kept(tmp_path: Path) -> None:
     images, annotations = write_town(tmp_path)
     map_file = next(annotations.rglob("*instanceIds.png"))
     Image.fromarray(np.zeros((3, 6), np.uint16)).save(map_file)
-    dataset = Cityscapes(
-        images, annotations, Categories.bundled("cityscapes_instance"), task="instance"
-    )
+    dataset = Cityscapes(images, annotations, Categories.bundled("cityscapes_instance"))
     assert dataset.sample(0)["labels"].shape == (0,)
     assert dataset.truth(0).segments == []
 
@@ -135,19 +133,19 @@ def test_picture_without_a_map_is_named(tmp_path: Path) -> None:
     images, annotations = write_town(tmp_path)
     next(images.rglob("*.png")).rename(images / "aachen" / "aachen_2_leftImg8bit.png")
     with pytest.raises(ValueError, match=r"no label map for 1 pictures of .*: aachen/aachen_2"):
-        Cityscapes(images, annotations, Categories.bundled("cityscapes_panoptic"), task="panoptic")
+        Cityscapes(images, annotations, Categories.bundled("cityscapes_panoptic"))
 
 
 def test_other_sizes_are_named(tmp_path: Path) -> None:
     images, annotations = write_town(tmp_path, shape=(4, 6))
-    dataset = Cityscapes(
-        images, annotations, Categories.bundled("cityscapes_panoptic"), task="panoptic"
-    )
+    dataset = Cityscapes(images, annotations, Categories.bundled("cityscapes_panoptic"))
     with pytest.raises(ValueError, match=r"leftImg8bit\.png and .*instanceIds\.png are not of one"):
         dataset.sample(0)
+    with pytest.raises(ValueError, match=r"leftImg8bit\.png and .*instanceIds\.png are not of one"):
+        ClassMaps(dataset).sample(0)
 
 
 def test_class_list_with_other_ids_than_the_maps_is_refused(tmp_path: Path) -> None:
     train_ids = Categories.from_json([{"id": 0, "name": "road"}, {"id": 7, "name": "sign"}])
     with pytest.raises(ValueError, match=r"gives 'road' the id 0, but Cityscapes' maps have 7"):
-        Cityscapes(*write_town(tmp_path), train_ids, task="semantic")
+        Cityscapes(*write_town(tmp_path), train_ids)

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from mask2former import rle
+from mask2former.build import build_splits
+from mask2former.config import Data
 from mask2former.data import CocoPanoptic
 from mask2former.structures import IGNORE
 
@@ -133,3 +135,23 @@ def test_segments_keep_the_order_of_the_json(tmp_path: Path) -> None:
     assert truth.panoptic[:, 0].tolist() == [300, 9, 40, 0, 0, 0]
     assert truth.semantic[:, 0].tolist() == [0, 0, 0, IGNORE, IGNORE, IGNORE]
     assert dataset.sample(0)["ids"][0, 0, :, 0].tolist() == [0, 0, 1, 0, 0, 0]
+
+
+def test_semantic_targets_are_one_a_class_with_crowds(tmp_path: Path) -> None:
+    crowd = SEGMENT | {"id": 9, "iscrowd": 1}
+    things = [{"id": 1, "name": "cow", "isthing": 1}, {"id": 2, "name": "sky", "isthing": 0}]
+    cow = SEGMENT | {"id": 40}
+    path = write_set(tmp_path, **annotate(SEGMENT, cow, crowd), categories=things)
+    ids = np.zeros((6, 8, 3), np.uint8)
+    ids[0], ids[1], ids[2] = (44, 1, 0), (9, 0, 0), (40, 0, 0)
+    Image.fromarray(ids).save(tmp_path / "set" / "a.png")
+    tree = {"images": tmp_path, "annotations": path}
+    data = Data.model_validate({"format": "coco_panoptic", "train": tree, "val": tree})
+    dataset, _ = build_splits(data, "semantic")
+    sample = dataset.sample(0)
+    assert sample["labels"].tolist() == [0]
+    assert sample["ids"][0, 0, :, 0].tolist() == [1, 1, 1, 0, 0, 0]
+    truth = dataset.truth(0)
+    assert truth.semantic is not None
+    assert truth.semantic[:, 0].tolist() == [0, 0, 0, IGNORE, IGNORE, IGNORE]
+    assert dataset.labels(0) == [0]

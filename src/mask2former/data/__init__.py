@@ -1,6 +1,7 @@
 """Read annotated pictures in the field's formats and turn them into training batches."""
 
 from mask2former.data.cityscapes import Cityscapes
+from mask2former.data.class_maps import ClassMaps
 from mask2former.data.coco import CocoInstances
 from mask2former.data.dataset import Cached, Dataset, Subset
 from mask2former.data.loader import InfiniteSampler, collate, training_loader
@@ -18,6 +19,7 @@ from mask2former.data.yolo import YoloPolygons
 __all__ = [
     "Cached",
     "Cityscapes",
+    "ClassMaps",
     "CocoInstances",
     "CocoPanoptic",
     "Dataset",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mask2former import rle
-from mask2former.categories import Categories, Task
+from mask2former.categories import Categories
 from mask2former.data.dataset import Dataset, as_sample
 from mask2former.data.listener import STRICT, Listener
 from mask2former.data.semantic import pair_files
@@ -23,7 +23,7 @@ class Cityscapes(Dataset):
     """The folders `leftImg8bit/train` and `gtFine/train`, say; `categories` are those evaluated.
 
     A thing without a number is a group of them, a crowd; classes beside the categories are void.
-    `task` tells what a training target is: a class (semantic), or an object or a kind of stuff.
+    A training target is an object or a kind of stuff.
     """
 
     def __init__(
@@ -32,11 +32,9 @@ class Cityscapes(Dataset):
         annotations: str | Path,
         categories: Categories,
         *,
-        task: Task,
         listener: Listener = STRICT,
     ) -> None:
         self.categories = categories
-        self.task = task
         self._root = Path(images)
         self._pairs = pair_files(self._root, Path(annotations), ENDINGS, listener=listener)
         values = np.arange(2**16)
@@ -60,13 +58,15 @@ class Cityscapes(Dataset):
         if image.shape[:2] != values.shape:
             pair = " and ".join(str(file) for file in self._pairs[index])
             raise ValueError(f"{pair} are not of one size: {image.shape[:2]} and {values.shape}")
-        targets = self._targets(values)
+        targets = [segment for segment in self._segments(values) if not segment.is_crowd]
         id_of_value = np.zeros(2**16, np.int32)
-        for number, parts in enumerate(targets, start=1):
-            id_of_value[[part.id for part in parts]] = number
-        labels = [parts[0].label for parts in targets]
+        id_of_value[[segment.id for segment in targets]] = np.arange(1, len(targets) + 1)
+        labels = [segment.label for segment in targets]
         name = self.file(index).relative_to(self._root).as_posix()
         return as_sample(image[None], id_of_value[values][None, None], labels, name)
+
+    def class_map(self, index: int) -> np.ndarray:
+        return self._label_of_value[self._read_values(index)]
 
     def truth(self, index: int) -> Truth:
         values = self._read_values(index)
@@ -99,16 +99,6 @@ class Cityscapes(Dataset):
                 is_crowd = value < PER_CLASS and self.categories[label].is_thing
                 segments.append(TrueSegment(value, label, int(areas[value]), is_crowd))
         return segments
-
-    def _targets(self, values: np.ndarray) -> list[list[TrueSegment]]:
-        """The segments that make up each target."""
-        targets: dict[int, list[TrueSegment]] = {}
-        for segment in self._segments(values):
-            if self.task == "semantic":
-                targets.setdefault(segment.label, []).append(segment)
-            elif not segment.is_crowd:
-                targets[segment.id] = [segment]
-        return list(targets.values())
 
 
 def _check_numbers(categories: Categories, official: Categories) -> None:

@@ -50,6 +50,13 @@ class Dataset(Protocol):
         """The picture as `read` gives it, (H, W, C); a clip as (T, H, W, C)."""
         return self.read(self.file(index))
 
+    def class_map(self, index: int) -> np.ndarray:
+        """The class of every pixel, int16 (H, W), crowds included; IGNORE where nobody counts."""
+        labels = self.truth(index).semantic
+        if labels is None:
+            raise ValueError(f"{self.file(index)}: its annotation tells no class of every pixel")
+        return labels
+
     def labels(self, index: int) -> list[int]:
         """The class of every region that a picture is annotated with, crowds left out."""
         truth = self.truth(index)

@@ -93,10 +93,12 @@ class CocoPanoptic(Dataset):
         labels = [segments[i].label for i in targets]
         return as_sample(image[None], ids[None, None], labels, picture.file.name)
 
+    def class_map(self, index: int) -> np.ndarray:
+        return _label_places(*self._read_places(index))
+
     def truth(self, index: int) -> Truth:
         places, segments = self._read_places(index)
         ids = np.array([0, *(s.id for s in segments)], np.int32)
-        labels = np.array([IGNORE, *(s.label for s in segments)], np.int16)
         things = [
             TrueInstance(rle.encode(places == place), s.label, s.area, s.is_crowd)
             for place, s in enumerate(segments, start=1)
@@ -104,7 +106,7 @@ class CocoPanoptic(Dataset):
         ]
         return Truth(
             self._pictures[index].size,
-            semantic=labels[places],
+            semantic=_label_places(places, segments),
             instances=things,
             panoptic=ids[places],
             segments=segments,
@@ -122,6 +124,11 @@ class CocoPanoptic(Dataset):
         if strange.size:
             raise ValueError(f"{file}: segment {strange[0]} is not described in {self.annotations}")
         return places, segments
+
+
+def _label_places(places: np.ndarray, segments: list[TrueSegment]) -> np.ndarray:
+    """The labels (H, W) of a map of places: 0 is void, i + 1 the i-th of the segments."""
+    return np.array([IGNORE, *(s.label for s in segments)], np.int16)[places]
 
 
 def _entry_of_each(

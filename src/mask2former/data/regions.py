@@ -79,7 +79,7 @@ class RegionMaps(Dataset):
         ]
         if self.task == "instance":
             return Truth(ids.shape, instances=objects, void=void)
-        semantic = self._label_of[self.classes.read_labels(index)]
+        semantic = self._label_of[self.classes.class_map(index)]
         return Truth(ids.shape, semantic, objects, ids, segments, void)
 
     def with_stuff(self, things: np.ndarray, labels: np.ndarray, of_thing: list[int]) -> Regions:
@@ -108,7 +108,7 @@ class Separated(RegionMaps):
     """
 
     def regions(self, index: int) -> Regions:
-        labels = self.classes.read_labels(index)
+        labels = self.classes.class_map(index)
         ids, of_thing = np.zeros(labels.shape, np.int32), []
         specks = np.zeros(labels.shape, bool)
         for label, category in enumerate(self.classes.categories):

@@ -9,6 +9,7 @@ import numpy as np
 
 from mask2former.categories import Categories, Color
 from mask2former.data.chosen import choose_files
+from mask2former.data.class_maps import number_classes
 from mask2former.data.dataset import Dataset, as_sample
 from mask2former.data.listener import STRICT, Listener
 from mask2former.files import PICTURE_SUFFIXES, read_colors, read_label_map
@@ -66,23 +67,18 @@ class LabelMaps(Dataset):
         return self.file(index).relative_to(self._root).as_posix()
 
     def sample(self, index: int) -> Sample:
-        image, labels = self.image(index), self.read_labels(index)
+        image, labels = self.image(index), self.class_map(index)
         if image.shape[:2] != labels.shape:
             pair = " and ".join(str(file) for file in self._pairs[index])
             raise ValueError(f"{pair} are not of one size: {image.shape[:2]} and {labels.shape}")
-        counts = np.bincount(labels.ravel() + 1, minlength=len(self.categories) + 1)
-        present = np.flatnonzero(counts[1:])
-        id_of_label = np.zeros(len(self.categories) + 1, np.int32)  # the last is for IGNORE, -1
-        id_of_label[present] = np.arange(1, len(present) + 1)
-        ids = id_of_label[labels][None, None]
-        return as_sample(image[None], ids, present, self.name(index))
+        ids, present = number_classes(labels, len(self.categories))
+        return as_sample(image[None], ids[None, None], present, self.name(index))
 
     def truth(self, index: int) -> Truth:
-        labels = self.read_labels(index)
+        labels = self.class_map(index)
         return Truth(labels.shape, semantic=labels)
 
-    def read_labels(self, index: int) -> np.ndarray:
-        """Read a label map as labels, int16 (H, W), IGNORE where nobody counts."""
+    def class_map(self, index: int) -> np.ndarray:
         file = self.map_file(index)
         if self._colors is not None:
             return self._colors.read(file)

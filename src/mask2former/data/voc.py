@@ -41,7 +41,7 @@ class ObjectMaps(RegionMaps):
         self._maps = [maps[name] for name in names]
 
     def regions(self, index: int) -> Regions:
-        labels, numbers = self.classes.read_labels(index), read_numbers(self._maps[index])
+        labels, numbers = self.classes.class_map(index), read_numbers(self._maps[index])
         if labels.shape != numbers.shape:
             raise ValueError(
                 f"{self._maps[index]}: {numbers.shape} pixels, but the map of classes has "

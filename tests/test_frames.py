@@ -126,3 +126,9 @@ def test_broken_video_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     with pytest.raises(ValueError, match=r"broken\.mp4: the video cannot be read"):
         next(read_video(tmp_path / "broken.mp4"))
+
+
+def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"half of a file")
+    assert len(list(read_clip(tmp_path))) == 1

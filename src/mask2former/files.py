@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -35,6 +36,26 @@ _opening = threading.Lock()
 
 class TooLargeError(ValueError):
     """A picture has more pixels than `LARGEST`."""
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file's ending is that of a picture, and it is not hidden."""
+    return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and below, as the disk has them.
+
+    What is hidden (previews of file managers, halves of files that a Mac leaves) is no file.
+    """
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
+
+
+def pictures_below(folder: Path) -> Iterator[Path]:
+    """The pictures among them, by their endings."""
+    return filter(is_picture, files_below(folder))
 
 
 def read_image(path: str | Path) -> np.ndarray:

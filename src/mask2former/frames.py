@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mask2former.files import PICTURE_SUFFIXES, read_image
+from mask2former.files import is_picture, read_image
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 """The endings, in lower case, of files that hold many frames."""
@@ -20,8 +20,7 @@ def read_clip(
     """The frames of a folder, as `read` gives them, or of a video file: RGB, uint8 (H, W, 3)."""
     path = Path(path)
     if path.is_dir():
-        files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
-        return map(read, by_number(files))
+        return map(read, by_number(filter(is_picture, path.iterdir())))
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder")
     if not is_video(path):

@@ -16,9 +16,10 @@ from make import as_colors, as_palette
 
 from mask2former.build import build_split, build_splits
 from mask2former.categories import Categories, Category
-from mask2former.config import Data, Task
+from mask2former.config import Data, Task, load_config
 from mask2former.data import Dataset
 from mask2former.layouts import find_layout
+from mask2former.report.check import check_data
 from mask2former.structures import IGNORE
 
 SPLITS = {"train": make.shapes(6), "val": make.shapes(3, seed=1)}
@@ -429,3 +430,28 @@ def test_settings_that_name_everything_need_no_layout(tmp_path: Path) -> None:
     )
     train, val = build_splits(find_layout(tmp_path).data, "instance")
     assert (len(train), len(val)) == (6, 3)
+
+
+def hide(root: Path) -> None:
+    """What a Mac and a file manager leave beside every file of a folder."""
+    for file in [file for file in root.rglob("*") if file.is_file()]:
+        (file.parent / f"._{file.name}").write_bytes(b"\x00\x05\x16\x07 half of a file")
+        (file.parent / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
+    previews = root / ".thumbnails"
+    previews.mkdir()
+    (previews / "a.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize("write", ["coco", "roboflow", "panoptic", "yolo", "label_maps", "voc"])
+def test_hidden_files_are_no_data(write: str, tmp_path: Path) -> None:
+    splits = {"train": make.shapes(3), "val": make.shapes(2, seed=1)}
+    getattr(make, write)(tmp_path, splits)
+    plain = find_layout(tmp_path)
+    hide(tmp_path)
+    found = find_layout(tmp_path)
+    assert found == plain
+    assert [len(part) for part in build_splits(found.data, found.task)] == [3, 2]
+    config = load_config("auto", [f"test.task={found.task}"])
+    checkup = check_data(config.model_copy(update={"data": found.data}))
+    assert not [f for f in checkup.findings if "._" in f.sentence or "DS_Store" in f.sentence]
+    assert checkup.is_sound

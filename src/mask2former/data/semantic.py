@@ -12,7 +12,7 @@ from mask2former.data.chosen import choose_files
 from mask2former.data.class_maps import number_classes
 from mask2former.data.dataset import Dataset, as_sample
 from mask2former.data.listener import STRICT, Listener
-from mask2former.files import PICTURE_SUFFIXES, read_colors, read_label_map
+from mask2former.files import pictures_below, read_colors, read_label_map
 from mask2former.structures import IGNORE, Sample, Truth
 
 _UNKNOWN = IGNORE - 1
@@ -153,9 +153,9 @@ def files_by_name(folder: Path, ending: str = "") -> dict[str, Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder")
     files: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
+    for file in sorted(pictures_below(folder)):
         end = ending.removesuffix(file.suffix)
-        if file.suffix.lower() in PICTURE_SUFFIXES and file.stem.endswith(end):
+        if file.stem.endswith(end):
             name = file.relative_to(folder).with_suffix("").as_posix().removesuffix(end)
             if name in files:
                 raise ValueError(f"{folder}: {files[name].name} and {file.name} share one name")

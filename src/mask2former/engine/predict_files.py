@@ -29,7 +29,7 @@ from mask2former.exports import (
     choose_formats,
 )
 from mask2former.faults import explain, naming
-from mask2former.files import PICTURE_SUFFIXES, count_frames
+from mask2former.files import count_frames, files_below, is_picture
 from mask2former.frames import by_number, is_video, read_video
 from mask2former.results import InstanceResult, PictureResult
 from mask2former.writing import make_folder, replace_file
@@ -54,7 +54,7 @@ def find_pictures(
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            inside, others = pictures_below(path)
+            inside, others = tell_pictures(path)
             if not inside:
                 only = f", only {describe(others)}" if others else ""
                 raise ValueError(f"the folder {path} holds no picture{only}")
@@ -79,19 +79,11 @@ def find_pictures(
     return list(found)
 
 
-def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures of a folder and of all below it, by their endings, and its other files.
-
-    What is hidden (previews of file managers, halves of files) is neither.
-    """
-    shown = (
-        path
-        for path in sorted(folder.rglob("*"))
-        if not path.is_dir() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
-    )
+def tell_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures of a folder and of all below it, and its other files."""
     found: dict[bool, list[Path]] = {True: [], False: []}
-    for path in shown:
-        found[path.suffix.lower() in PICTURE_SUFFIXES].append(path)
+    for path in sorted(files_below(folder)):
+        found[is_picture(path)].append(path)
     return found[True], found[False]
 
 

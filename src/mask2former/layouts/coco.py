@@ -102,7 +102,7 @@ def _survey(root: Path) -> list[Annotations]:
     """The JSON files that hold annotations, in the folder and one deeper."""
     found = []
     for folder in (root, *subfolders(root)):
-        files = sorted(folder.glob("*.json"))
+        files = sorted(f for f in folder.glob("*.json") if not f.name.startswith("."))
         for path in files if len(files) <= MOST_FILES else ():
             kind = kind_of(path)
             if kind is not None:

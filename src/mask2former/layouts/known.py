@@ -7,9 +7,9 @@ from pathlib import Path
 from mask2former.categories import Categories
 from mask2former.config import ClassEntry, Data, Split
 from mask2former.data.class_files import read_class_file
-from mask2former.files import read_mode
+from mask2former.files import pictures_below, read_mode
 from mask2former.layouts.found import Explicit, Found, NotThisError
-from mask2former.layouts.places import SplitWord, pictures_below, split_of, subfolders
+from mask2former.layouts.places import SplitWord, split_of, subfolders
 from mask2former.layouts.splits import say_splits
 
 RIM = (224, 224, 192)
@@ -70,7 +70,7 @@ def voc(root: Path, _: Explicit) -> Found:
 def _lists(root: Path) -> dict[SplitWord | None, Path]:
     """The text files that name the pictures of each split; `default.txt` is CVAT's of all."""
     folder = root / "ImageSets" / "Segmentation"
-    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+    files = sorted(f for f in folder.glob("*.txt") if not f.name.startswith("."))
     found: dict[SplitWord | None, Path] = {split_of(f.stem): f for f in files if split_of(f.stem)}
     if not found and len(files) == 1:
         found[None] = files[0]

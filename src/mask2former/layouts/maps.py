@@ -10,13 +10,13 @@ from typing import NamedTuple
 from mask2former.config import ClassEntry, Data, Split
 from mask2former.data.class_files import read_class_file
 from mask2former.data.semantic import pair_files
+from mask2former.files import pictures_below
 from mask2former.layouts.classes import SAMPLE, VOID, find_list, name_classes
 from mask2former.layouts.found import Explicit, Found, NotThisError, tasks_of_maps
 from mask2former.layouts.places import (
     Place,
     SplitWord,
     find_places,
-    pictures_below,
     role_of,
 )
 from mask2former.layouts.scan import number_objects, scan

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
-
-from mask2former.files import PICTURE_SUFFIXES
 
 SplitWord = Literal["train", "val", "test"]
 Role = Literal["images", "labels"]
@@ -86,14 +83,6 @@ def folders_below(root: Path) -> list[Path]:
     """The folder, the folders in it and those in these."""
     first = subfolders(root)
     return [root, *islice((f for one in first for f in (one, *subfolders(one))), MOST_FOLDERS)]
-
-
-def pictures_below(folder: Path) -> Iterator[Path]:
-    """The pictures in a folder and below, as the disk has them."""
-    for place, _, names in os.walk(folder):
-        for name in names:
-            if Path(name).suffix.lower() in PICTURE_SUFFIXES and not name.startswith("."):
-                yield Path(place, name)
 
 
 def find_places(root: Path) -> list[Place]:

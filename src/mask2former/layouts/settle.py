@@ -19,10 +19,10 @@ from mask2former.config import (
 )
 from mask2former.config.recipes import merge
 from mask2former.data.class_files import CLASS_FILES
+from mask2former.files import files_below, pictures_below
 from mask2former.layouts.find import find_layout
 from mask2former.layouts.found import Found
 from mask2former.layouts.own import read_own_settings
-from mask2former.layouts.places import pictures_below
 
 PLACE = {
     "format",
@@ -123,7 +123,7 @@ def _is_settled(data: Data, typed: Mapping[str, Any], splits: tuple[SplitName, .
 def _fits(kind: Format, annotations: Path) -> bool:
     """Whether a folder holds annotations of the format: many call theirs `labels/train`."""
     if kind == "yolo":
-        return next(annotations.rglob("*.txt"), None) is not None
+        return any(file.suffix == ".txt" for file in files_below(annotations))
     if kind in ("label_maps", "object_maps", "voc", "cityscapes"):
         return next(pictures_below(annotations), None) is not None
     return annotations.is_file()

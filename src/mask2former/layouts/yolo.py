@@ -11,8 +11,9 @@ import yaml
 from mask2former.config import ClassEntry, Split
 from mask2former.data.chosen import read_lines
 from mask2former.faults import excerpt
+from mask2former.files import files_below, pictures_below
 from mask2former.layouts.found import Explicit, Found, NotThisError
-from mask2former.layouts.places import SplitWord, find_places, pictures_below
+from mask2former.layouts.places import SplitWord, find_places
 from mask2former.layouts.splits import say_splits
 
 SAMPLE = 50
@@ -160,9 +161,10 @@ def _check_polygons(root: Path, splits: dict[SplitWord | None, Split]) -> None:
         images, labels = root / split.images, root / split.annotations
         if next(pictures_below(images), None) is None:
             raise NotThisError(f"no picture in {split.images}", near=True)
+        files = (f for f in files_below(labels) if f.suffix == ".txt" and f.stat().st_size)
         lines = [
             line.split()
-            for file in islice((f for f in labels.rglob("*.txt") if f.stat().st_size), SAMPLE)
+            for file in islice(files, SAMPLE)
             for line in read_lines(file)[:20]
         ]
         if lines and all(len(words) == 5 for words in lines):

@@ -10,7 +10,7 @@ import numpy as np
 from mask2former import config as c
 from mask2former.data import Dataset
 from mask2former.data.entries import Entry
-from mask2former.files import PICTURE_SUFFIXES, read_json
+from mask2former.files import files_below, pictures_below, read_json
 from mask2former.report.check.findings import Findings
 
 FAR = 2.0
@@ -65,7 +65,7 @@ def check_boxes(
 def check_unlisted(path: Path, pictures: Sequence[Entry], images: Path, findings: Findings) -> None:
     """Which pictures of the folder does the file not list?"""
     listed = {str(entry.get("file_name")) for entry in pictures}
-    files = (file.relative_to(images) for file in sorted(images.rglob("*")) if is_picture(file))
+    files = (file.relative_to(images) for file in sorted(pictures_below(images)))
     missing = [file.as_posix() for file in files if file.as_posix() not in listed]
     if missing:
         sentence = f"{path}: {len(missing)} pictures of {images} are not listed and not used"
@@ -74,7 +74,7 @@ def check_unlisted(path: Path, pictures: Sequence[Entry], images: Path, findings
 
 def check_lossy(folder: Path, findings: Findings) -> None:
     """Are label maps stored in a way that changes their values?"""
-    lossy = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in LOSSY]
+    lossy = [file for file in sorted(pictures_below(folder)) if file.suffix.lower() in LOSSY]
     if lossy:
         sentence = f"{folder}: {len(lossy)} label maps are JPEG or WebP, which change values at"
         findings.add("warning", folder, "", f"{sentence} borders, for one {lossy[0]}; save PNG")
@@ -82,11 +82,10 @@ def check_lossy(folder: Path, findings: Findings) -> None:
 
 def check_strays(images: Path, labels: Path, findings: Findings) -> None:
     """Which label files have no picture?"""
-    names = {
-        file.relative_to(images).with_suffix("") for file in images.rglob("*") if is_picture(file)
-    }
-    for file in sorted(labels.rglob("*.txt")):
-        if file.relative_to(labels).with_suffix("") not in names and file.stem != "classes":
+    names = {file.relative_to(images).with_suffix("") for file in pictures_below(images)}
+    for file in sorted(files_below(labels)):
+        name = file.relative_to(labels).with_suffix("")
+        if file.suffix == ".txt" and name not in names and file.stem != "classes":
             findings.skip(file, "", f"{file}: no picture has its name; it is left out")
 
 
@@ -105,11 +104,6 @@ def check_segments(dataset: Dataset, index: int, path: Path, findings: Findings)
         elif abs(area - segment.area) > max(10, 0.01 * area):
             sentence = f"has {area} pixels, but its area is said to be {segment.area}"
             findings.add("warning", path, where, f"{path}: {where} {sentence}")
-
-
-def is_picture(file: Path) -> bool:
-    """Whether a file's ending is that of a picture."""
-    return file.suffix.lower() in PICTURE_SUFFIXES
 
 
 def _polygons(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from mask2former import config as c
-from mask2former.categories import Categories, Category, Color
+from mask2former.categories import Categories
 from mask2former.config.recipes import nearest
 from mask2former.data import (
     Cityscapes,
@@ -18,19 +18,17 @@ from mask2former.data import (
     LabelMaps,
     NumberedObjects,
     ObjectMaps,
+    PaintedObjects,
     Relabelled,
     Separated,
     Shapes,
     YoloPolygons,
     YouTubeVIS,
 )
-from mask2former.data.class_files import CLASS_FILES, colors_by_name, read_class_file
+from mask2former.data.class_lists import MapClasses, read_classes, read_map_classes
+from mask2former.data.class_maps import BACKGROUNDS, find_background, without_background
 from mask2former.data.listener import STRICT, Listener
 from mask2former.rasters import reader
-
-BLACK = (0, 0, 0)
-NOBODY = -(2**31)
-"""The class id of a colour that is named `void` and that nobody counts."""
 
 
 def build_dataset(
@@ -45,15 +43,23 @@ def build_dataset(
     if data.format is None:
         known = ", ".join(get_args(c.Format))
         raise ValueError(f"data.format is not set; it is one of {known}")
-    if not data.merge and not data.ignore_classes:
-        return _open(data, split, task, categories, listener)
-    return Relabelled(
-        _open(data, split, task, None, listener),
-        merge=data.merge,
-        ignore=data.ignore_classes,
-        task=task,
-        wanted=categories,
-    )
+    has_rest = _has_background(data, task, categories)
+    if not has_rest:
+        data = data.model_copy(update={"background": "void"})
+    is_plain = not data.merge and not data.ignore_classes
+    dataset = _open(data, split, task, categories if is_plain else None, listener)
+    if not is_plain:
+        dataset = Relabelled(
+            dataset,
+            merge=data.merge,
+            ignore=data.ignore_classes,
+            task=task,
+            wanted=categories,
+        )
+    if not has_rest:
+        said = "the model has no class background, so what is no object counts for nobody"
+        dataset.notes = [*dataset.notes, said]
+    return dataset
 
 
 def _open(
@@ -70,11 +76,35 @@ def _open(
     if data.format == "shapes":
         frames = 1 if data.clip is None else data.clip.frames
         return Shapes(200, task=task, frames=frames, categories=categories)
-    dataset = _open_format(data, split, task, categories, listener)
+    own = categories
+    if paints(data, task) and (data.format == "coco" or data.classes is not None):
+        own = None  # the data names its objects, and their map has the model's classes
+    dataset = _open_format(data, split, task, own, listener)
     dataset.read = reader(data.channels)
+    if paints(data, task):
+        background = "void" if data.background == "void" else "class"
+        return PaintedObjects(dataset, background=background, wanted=categories)
     if task == "semantic" and not isinstance(dataset, LabelMaps):
         return ClassMaps(dataset)
     return dataset
+
+
+def paints(data: c.Data, task: c.Task) -> bool:
+    """Whether the class of every pixel is painted from objects."""
+    return task == "semantic" and data.format in c.OBJECT_FORMATS
+
+
+def _has_background(data: c.Data, task: c.Task, categories: Categories | None) -> bool:
+    """False where what is no object can be of no class, as a trained model has none for it."""
+    if data.background != "none" and data.format in c.OBJECT_FORMATS and task != "semantic":
+        raise ValueError(
+            f"data.background={data.background} is for semantic segmentation; of {data.format} "
+            f"test.task={task} learns objects alone"
+        )
+    if not paints(data, task) or data.background != "none" or categories is None:
+        return True
+    used = {name.lower() for names in (*data.merge.values(), data.ignore_classes) for name in names}
+    return find_background(categories) is not None or bool(used & BACKGROUNDS)
 
 
 def _open_format(
@@ -110,7 +140,7 @@ def _open_format(
             return _open_label_maps(data, split, task, categories, listener)
         case "object_maps":
             named = data.classes or (ONE_CLASS if categories is None else None)
-            known = read_classes(named, root, categories)
+            known = read_classes(named, root, without_background(categories))
             return NumberedObjects(
                 images,
                 annotations,
@@ -136,14 +166,6 @@ def _open_format(
 
 ONE_CLASS = (c.ClassEntry(id=0, name="object"),)
 """Of maps that number objects, where nobody names it."""
-
-
-class MapClasses(NamedTuple):
-    """What the pixels of label maps mean."""
-
-    categories: Categories
-    ignore: frozenset[int]
-    colors: dict[Color, int] | None
 
 
 def _open_maps(
@@ -222,82 +244,3 @@ def _own_list(task: c.Task, wanted: Categories | None) -> str:
         if wanted is not None and set(wanted.names) == set(Categories.bundled(name).names):
             return name
     return f"cityscapes_{task}"
-
-
-def read_classes(
-    classes: c.ClassList | None, root: Path, wanted: Categories | None = None
-) -> Categories:
-    """A class list: entries of the settings, a file below `root`, or a bundled name.
-
-    `wanted` gives the order of the labels, and the classes themselves where no list is set.
-    """
-    match classes:
-        case None if wanted is not None:
-            return wanted
-        case None:
-            raise ValueError(
-                "label maps need data.classes: a JSON file of classes, or a bundled name"
-            )
-        case tuple():
-            found = Categories.from_json([entry.model_dump() for entry in classes])
-        case _ if Path(classes).suffix.lower() in CLASS_FILES:
-            found = read_class_file(root / classes)
-        case _:
-            found = Categories.bundled(str(classes))
-    return found if wanted is None else found.in_order_of(wanted)
-
-
-def read_map_classes(data: c.Data, wanted: Categories | None = None) -> MapClasses:
-    """What values or colours of label maps mean, with the background as the settings have it."""
-    root = data.root or Path()
-    if data.colors is None:
-        # The order of a trained model's labels comes last, when the background is settled.
-        own = wanted if data.classes is None else None
-        categories, colors = read_classes(data.classes, root, own), None
-    else:
-        categories, colors = _classes_of_colors(data, data.colors, root)
-    ignore = frozenset(data.ignore)
-    if data.background == "none":
-        return MapClasses(categories, ignore, colors)
-    zero = data.offset if colors is None else colors.get(BLACK, -1)
-    named = [k.id for k in categories if k.name.lower() in ("background", "_background_")]
-    number = named[0] if named else zero
-    if data.background == "void":
-        categories = Categories(k for k in categories if k.id != number)
-        ignore |= {number - data.offset}
-    else:
-        ignore -= {number - data.offset}
-        if number not in categories.label_of:
-            stuff = Category(number, "background", BLACK, is_thing=False)
-            categories = Categories([stuff, *categories])
-    if colors is not None and not named:
-        colors = {BLACK: number, **colors}
-    return MapClasses(categories, ignore, colors)
-
-
-def _classes_of_colors(
-    data: c.Data, colors: Path | dict[str, Color], root: Path
-) -> tuple[Categories, dict[Color, int]]:
-    """The classes that have colours, and the class id of each colour."""
-    named = colors if isinstance(colors, dict) else colors_by_name(root / colors)
-    twice = [name for name, color in named.items() if list(named.values()).count(color) > 1]
-    if twice:
-        raise ValueError(f"data.colors: {' and '.join(twice[:2])} have one colour")
-    if data.classes is None:
-        categories = Categories(
-            Category(place, name, color)
-            for place, (name, color) in enumerate(named.items())
-            if name != "void"
-        )
-    else:
-        categories = read_classes(data.classes, root)
-        for category in categories:
-            if category.name not in named:
-                hint = nearest(category.name, named)
-                raise ValueError(f"data.colors has none for the class '{category.name}'{hint}")
-    id_of = {"void": NOBODY} | {category.name: category.id for category in categories}
-    strange = next((name for name in named if name not in id_of), None)
-    if strange is not None:
-        hint = nearest(strange, id_of)
-        raise ValueError(f"data.colors: data.classes has no class '{strange}'{hint}")
-    return categories, {color: id_of[name] for name, color in named.items()}

@@ -72,7 +72,7 @@ def test_labels_are_those_of_the_training_sample() -> None:
 @pytest.mark.parametrize("kind", ["instances", "panoptic", "label maps"])
 def test_labels_of_real_data_are_those_of_the_training_samples(kind: str, shared_data) -> None:
     from mask2former.data import CocoInstances, CocoPanoptic
-    from mask2former.open_data import read_classes
+    from mask2former.data.class_lists import read_classes
 
     panoptic, camvid = shared_data / "coco_panoptic", shared_data / "camvid"
     match kind:

@@ -148,6 +148,32 @@ def test_cityscapes_is_found_for_every_task(tmp_path: Path) -> None:
             assert len(truth.instances or ()) == len(scene.objects)
 
 
+@pytest.mark.parametrize("write", ["coco", "roboflow", "yolo"])
+@pytest.mark.parametrize("background", ["none", "class", "void"])
+def test_objects_teach_the_class_of_every_pixel(
+    write: str, background: str, tmp_path: Path
+) -> None:
+    splits = {"train": make.shapes(3), "valid": make.shapes(2, seed=1)}
+    getattr(make, write)(tmp_path, splits)
+    found = find_layout(tmp_path, "semantic", explicit={"background": background})
+    train, val = build_splits(found.data, "semantic")
+    model = train.categories
+    assert model.names == [*([] if background == "void" else ["background"]), *make.NAMES]
+    again = build_split(found.data, "val", "semantic", model)
+    for dataset, scenes in ((train, splits["train"]), (val, splits["valid"]), (again, None)):
+        for index, scene in enumerate(scenes or splits["valid"]):
+            truth = dataset.truth(index).semantic
+            expected = scene.classes.astype(int) - (background == "void")
+            assert truth is not None
+            assert (truth == expected).mean() > 0.99  # but for YOLO's rounded corners
+            sample = dataset.sample(index)
+            assert sorted(sample["labels"].tolist()) == dataset.labels(index)
+    rest = {"void": "counts for nobody"}.get(background, "is the class background")
+    said = f"classes are painted from objects, smaller ones on top; what is no object {rest}"
+    assert any(sentence.startswith(said) for sentence in found.says)
+    assert find_layout(tmp_path).task == "instance", "which they teach better"
+
+
 def test_videos_are_found(tmp_path: Path) -> None:
     make.youtube_vis(tmp_path, SPLITS)
     found = find_layout(tmp_path)
@@ -331,8 +357,10 @@ def test_maps_of_numbered_objects_are_told_from_classes(tmp_path: Path) -> None:
     semantic = find_layout(tmp_path, "semantic")  # who wants classes gets them
     assert semantic.data.format == "label_maps"
     assert find_layout(tmp_path, explicit={"separate": ["class_1"]}).data.format == "label_maps"
-    with pytest.raises(ValueError, match="for instance segmentation and not semantic"):
-        find_layout(tmp_path, "semantic", explicit={"format": "object_maps"})
+    painted = find_layout(tmp_path, "semantic", explicit={"format": "object_maps"}).data
+    train, _ = build_splits(painted, "semantic")
+    assert train.categories.names == ["background", "object"]
+    assert train.labels(3) == [0, 1]
     (tmp_path / "classes.txt").write_text("cell\n")
     assert build_splits(find_layout(tmp_path).data, "instance")[1].categories.names == ["cell"]
     (tmp_path / "classes.txt").write_text("\n".join(f"c{i}" for i in range(60)))

@@ -59,8 +59,11 @@ def test_recipe_whose_paths_are_there_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_recipe_of_another_task_is_refused(tmp_path: Path) -> None:
     make.yolo(tmp_path, SPLITS)
-    with pytest.raises(ValueError, match="YOLO segmentation, for instance segmentation and not"):
-        settled("tiny/camvid", f"data.root={tmp_path}")
+    with pytest.raises(ValueError, match=r"YOLO segm.*, for instance or semantic segmentation and"):
+        settled("street", f"data.root={tmp_path}")
+    config, says = settled("tiny/camvid", f"data.root={tmp_path}")
+    assert config.test.task == "semantic"
+    assert any("painted from objects" in sentence for sentence in says)
     config, _ = settled("tiny/camvid", f"data.root={tmp_path}", "test.task=instance")
     assert config.test.task == "instance"
 
@@ -193,9 +196,7 @@ def test_folder_that_a_recipe_fits_may_name_more(tmp_path: Path) -> None:
     (tmp_path / "classes.json").write_text(json.dumps({"classes": []}))
     (tmp_path / "data.yaml").write_text("first: 3\n")
     config, says = settled("tiny/camvid", f"data.root={tmp_path}")
-    assert config.data == load_config(
-        "tiny/camvid", [f"data.root={tmp_path}", "data.first=3"]
-    ).data
+    assert config.data == load_config("tiny/camvid", [f"data.root={tmp_path}", "data.first=3"]).data
     assert says == [f"{tmp_path}: as named: data.first"]
 
 
@@ -217,6 +218,32 @@ def test_folders_of_equal_names_are_no_proof_of_the_format(tmp_path: Path) -> No
     typed = {"data": {"root": tree["data"]["root"]}}
     with pytest.raises(ValueError, match="it holds label maps, for semantic segmentation"):
         settle_evaluation(parse_config(tree, "the test"), typed, "val", wanted="instance")
+
+
+def test_commands_take_objects_for_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make.yolo(tmp_path / "data", SPLITS)
+    config = parse_config({**TINY, "test": {**TINY["test"], "task": "semantic"}}, "the tests")
+    for names, note in ((("background", *make.NAMES), 0), (make.NAMES, 1)):
+        categories = Categories(Category(k, name, (0, 0, 0)) for k, name in enumerate(names))
+        card = ModelCard(config, categories)
+        save_model(tmp_path / "model", build_model(config.model, len(names)), card)
+        words = ["mask2former", "evaluate", tmp_path / "model", tmp_path / "data"]
+        monkeypatch.setattr(sys, "argv", [*map(str, words), "--task", "semantic"])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        assert end.value.code == 0, said.err
+        assert "mIoU" in said.out
+        assert said.out.count("note: the model has no class background") == note
+    words = ["mask2former", "check-data", tmp_path / "data", "--task", "semantic"]
+    monkeypatch.setattr(sys, "argv", [*map(str, words), "--output", str(tmp_path / "report")])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr()
+    assert end.value.code == 0, said.err
+    assert "data: classes are painted from objects" in said.out
 
 
 def test_command_evaluates_a_folder(

@@ -3,6 +3,7 @@
 from mask2former.categories import Task
 from mask2former.config.base import Settings
 from mask2former.config.data import (
+    OBJECT_FORMATS,
     Augmentation,
     ClassEntry,
     ClassList,
@@ -48,6 +49,7 @@ __all__ = [
     "FPN",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "OBJECT_FORMATS",
     "Augmentation",
     "Backbone",
     "BiFPN",

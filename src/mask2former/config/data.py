@@ -28,6 +28,8 @@ Format = Literal[
     "youtube_vis",
     "shapes",
 ]
+OBJECT_FORMATS: tuple[Format, ...] = ("coco", "yolo", "object_maps")
+"""Annotations of objects alone, which a map of classes is painted from where one is wanted."""
 SplitName = Literal["train", "val"]
 Flips = Annotated[
     Literal["none", "horizontal", "both", "turns"],
@@ -158,7 +160,8 @@ class Data(Settings):
     background: Literal["none", "class", "void"] = Field(
         "none",
         description="value 0 of label maps, or the class of that name: like any other value, a "
-        "class of its own whatever the list says, or nobody's",
+        "class of its own whatever the list says, or nobody's; for semantic segmentation from "
+        "objects, what is no object: a class (none, class), or nobody's",
     )
     endings: tuple[str, str] = Field(
         ("", ""), description="what the names of pictures and label maps end in, each its own"
@@ -223,7 +226,8 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _background_is_of_maps(self) -> Self:
-        if self.background != "none" and self.format not in (None, "label_maps", "voc"):
+        maps = (None, "label_maps", "voc", *OBJECT_FORMATS)
+        if self.background != "none" and self.format not in maps:
             raise ValueError(
                 f"background={self.background} is for label maps; data.ignore_classes names "
                 f"classes of {self.format} that nobody counts"

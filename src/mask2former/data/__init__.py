@@ -1,7 +1,7 @@
 """Read annotated pictures in the field's formats and turn them into training batches."""
 
 from mask2former.data.cityscapes import Cityscapes
-from mask2former.data.class_maps import ClassMaps
+from mask2former.data.class_maps import ClassMaps, PaintedObjects
 from mask2former.data.coco import CocoInstances
 from mask2former.data.dataset import Cached, Dataset, Subset
 from mask2former.data.loader import InfiniteSampler, collate, training_loader
@@ -27,6 +27,7 @@ __all__ = [
     "LabelMaps",
     "NumberedObjects",
     "ObjectMaps",
+    "PaintedObjects",
     "Relabelled",
     "Separated",
     "Shapes",

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from mask2former import rle
+from mask2former.categories import Categories, Category
 from mask2former.data.dataset import Dataset, as_sample
 from mask2former.structures import IGNORE, Sample, Truth
+
+BACKGROUNDS = frozenset({"background", "_background_"})
+"""Names of the class of pixels that nothing else is at."""
+BLACK = (0, 0, 0)
 
 
 class ClassMaps(Dataset):
@@ -50,6 +59,66 @@ class ClassMaps(Dataset):
     def truth(self, index: int) -> Truth:
         labels = self.class_map(index)
         return Truth(labels.shape, semantic=labels)
+
+
+class PaintedObjects(ClassMaps):
+    """Objects as maps of classes: where they overlap the smaller one is on top.
+
+    Pixels of no object are of the class `background`, which comes first where the data names none
+    of its own; or nobody's (`void`). `wanted` gives the order of the labels (a trained model's).
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        background: Literal["class", "void"],
+        wanted: Categories | None = None,
+    ) -> None:
+        super().__init__(dataset)
+        own = dataset.categories
+        rest = find_background(own) or new_background(own, find_background(wanted or ()))
+        others = [category for category in own if category != rest]
+        match background:
+            case "void":
+                known = Categories(others)
+            case "class" if rest in own:
+                known = Categories(replace(k, is_thing=k != rest and k.is_thing) for k in own)
+            case "class":
+                known = Categories([rest, *others])
+        self.categories = known if wanted is None else known.in_order_of(wanted)
+        label_of = {name: label for label, name in enumerate(self.categories.names)}
+        self._label_of = [label_of.get(name, IGNORE) for name in own.names]
+        self._rest = label_of[rest.name] if background == "class" else IGNORE
+
+    def class_map(self, index: int) -> np.ndarray:
+        truth = self.dataset.truth(index)
+        labels = np.full(truth.size, self._rest, np.int16)
+        for found in sorted(truth.instances or (), key=lambda found: -rle.area(found.rle)):
+            left, top, width, height = (int(side) for side in rle.box(found.rle))
+            window = np.s_[top : top + height, left : left + width]
+            labels[window][rle.decode(found.rle)[window]] = self._label_of[found.label]
+        return labels
+
+
+def find_background(categories: Iterable[Category]) -> Category | None:
+    """The class whose name says that it is the background."""
+    return next((one for one in categories if one.name.lower() in BACKGROUNDS), None)
+
+
+def without_background(categories: Categories | None) -> Categories | None:
+    """The classes that objects are of."""
+    if categories is None or (rest := find_background(categories)) is None:
+        return categories
+    return Categories(category for category in categories if category != rest)
+
+
+def new_background(categories: Categories, like: Category | None) -> Category:
+    """A class for pixels of no object, with an id that is free, as a model has it if it may."""
+    name, number = ("background", 0) if like is None else (like.name, like.id)
+    if number in categories.label_of:
+        number = max(categories.label_of) + 1
+    return Category(number, name, BLACK, is_thing=False)
 
 
 def number_classes(labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

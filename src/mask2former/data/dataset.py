@@ -54,7 +54,10 @@ class Dataset(Protocol):
         """The class of every pixel, int16 (H, W), crowds included; IGNORE where nobody counts."""
         labels = self.truth(index).semantic
         if labels is None:
-            raise ValueError(f"{self.file(index)}: its annotation tells no class of every pixel")
+            raise ValueError(
+                f"{self.file(index)}: its annotation tells objects, and no class of every pixel; "
+                "set test.task=instance"
+            )
         return labels
 
     def labels(self, index: int) -> list[int]:

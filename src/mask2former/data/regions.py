@@ -36,9 +36,7 @@ class RegionMaps(Dataset):
     order of the labels (a trained model's).
     """
 
-    def __init__(
-        self, classes: LabelMaps, *, task: Task, wanted: Categories | None = None
-    ) -> None:
+    def __init__(self, classes: LabelMaps, *, task: Task, wanted: Categories | None = None) -> None:
         self.classes = classes
         self.task = task
         known = classes.categories

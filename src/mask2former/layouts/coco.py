@@ -41,7 +41,7 @@ WORDS: dict[Format, str] = {
     "youtube_vis": "YouTube-VIS JSON",
 }
 TASKS: dict[Format, tuple[Task, ...]] = {
-    "coco": ("instance",),
+    "coco": ("instance", "semantic"),
     "coco_panoptic": ("panoptic", "instance", "semantic"),
     "youtube_vis": ("instance",),
 }

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mask2former.config import Data, Format, Task, parse_config
+from mask2former.config import OBJECT_FORMATS, Data, Format, Task, parse_config
 from mask2former.config.recipes import merge
 from mask2former.layouts import coco, known, maps, yolo
 from mask2former.layouts.found import Explicit, Found, NotThisError, tasks_of_maps
@@ -26,26 +26,34 @@ MAPS = "label_maps"
 
 
 class Layout(NamedTuple):
-    """One layout: its name, the format it is read by, what that can teach, who recognises it."""
+    """One layout: its name, the format it is read by, what that can teach, who recognises it.
+
+    `derived` are tasks that it can teach, but which others teach better.
+    """
 
     name: str
     format: Format
     tasks: tuple[Task, ...]
     recognise: Callable[[Path, Explicit], Found]
+    derived: tuple[Task, ...] = ()
 
     def teaches(self, explicit: Explicit) -> tuple[Task, ...]:
         """The tasks, with what the settings add to them."""
-        return tasks_of_maps(explicit.get("separate")) if self.format == MAPS else self.tasks
+        if self.format == MAPS:
+            return tasks_of_maps(explicit.get("separate"))
+        return (*self.tasks, *self.derived)
 
 
 LAYOUTS = (
-    Layout("COCO instances", "coco", ("instance",), coco.coco),
+    Layout("COCO instances", "coco", ("instance",), coco.coco, derived=("semantic",)),
     Layout("COCO panoptic", "coco_panoptic", ALL, coco.coco_panoptic),
     Layout("YouTube-VIS", "youtube_vis", ("instance",), coco.youtube_vis),
-    Layout("YOLO segmentation", "yolo", ("instance",), yolo.yolo),
+    Layout("YOLO segmentation", "yolo", ("instance",), yolo.yolo, derived=("semantic",)),
     Layout("Cityscapes", "cityscapes", ALL, known.cityscapes),
     Layout("Pascal VOC", "voc", ("semantic", "instance", "panoptic"), known.voc),
-    Layout("maps of objects", "object_maps", ("instance",), maps.object_maps),
+    Layout(
+        "maps of objects", "object_maps", ("instance",), maps.object_maps, derived=("semantic",)
+    ),
     Layout("label maps", "label_maps", ("semantic",), maps.label_maps),
 )
 
@@ -62,10 +70,23 @@ def find_layout(
         raise ValueError(f"{root}: there is no such data folder")
     settings = merge(read_own_settings(root), dict(explicit or {}))
     if _names_all(settings):
-        found = _as_named(root, settings)
-        return found if wanted is None else replace(found, wanted=wanted)
+        return _for_task(_as_named(root, settings), wanted)
     found = _only_answer(root, wanted, settings, DEEPEST)
-    return replace(_lay_over(found, settings), wanted=wanted)
+    return _for_task(_lay_over(found, settings), wanted)
+
+
+def _for_task(found: Found, wanted: Task | None) -> Found:
+    """What is found, for a task; says how objects become a map of classes."""
+    found = replace(found, wanted=wanted)
+    if found.task != "semantic" or found.data.format not in OBJECT_FORMATS:
+        return found
+    rest = (
+        "counts for nobody (data.background=class makes it a class)"
+        if found.data.background == "void"
+        else "is the class background (data.background=void: nobody's)"
+    )
+    says = [f"classes are painted from objects, smaller ones on top; what is no object {rest}"]
+    return replace(found, says=[*found.says, *says])
 
 
 def _names_all(settings: Explicit) -> bool:
@@ -95,7 +116,7 @@ def tasks_of(data: Data) -> tuple[Task, ...]:
 
 def _only_answer(root: Path, wanted: Task | None, explicit: Explicit, deepest: int) -> Found:
     """The one layout of a folder, or of the only folder in it."""
-    answers = _ask(root, wanted, explicit)
+    answers = _better(_ask(root, wanted, explicit), wanted)
     found, faulty = answers.found, answers.faulty
     if len(found) == 1 and not faulty:
         return next(iter(found.values()))
@@ -144,6 +165,15 @@ def _ask(root: Path, wanted: Task | None, explicit: Explicit) -> _Answers:
             else:
                 answers.near.append(f"it holds {teaches}; {error}")
     return answers
+
+
+def _better(answers: _Answers, wanted: Task | None) -> _Answers:
+    """Without the layouts from which the wanted task is derived, where another one teaches it."""
+    found = {layout: f for layout, f in answers.found.items() if wanted not in layout.derived}
+    if wanted is None or not found:
+        return answers
+    faulty = {layout: e for layout, e in answers.faulty.items() if wanted not in layout.derived}
+    return answers._replace(found=found, faulty=faulty)
 
 
 def _recognise(layout: Layout, root: Path, wanted: Task | None, explicit: Explicit) -> Found:

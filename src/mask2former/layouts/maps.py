@@ -7,7 +7,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from mask2former.config import ClassEntry, Data, Split
+from mask2former.config import ClassEntry, Data, Split, Task
 from mask2former.data.class_files import read_class_file
 from mask2former.data.semantic import pair_files
 from mask2former.files import pictures_below
@@ -74,7 +74,9 @@ def _as_objects(data: Data, says: list[str], explicit: Explicit) -> Found:
     classes = tuple(ClassEntry(id=number, name=name) for number, name in enumerate(names))
     data = data.model_copy(update={"format": "object_maps", "classes": classes})
     layout = "pictures with maps of numbered objects"
-    return Found(layout, data, ("instance",), says, has_names=listed is not None)
+    # Who wants classes has maps of classes, if nobody says that they number objects.
+    tasks: tuple[Task, ...] = ("instance", "semantic") if "format" in explicit else ("instance",)
+    return Found(layout, data, tasks, says, has_names=listed is not None)
 
 
 def _place(root: Path, pairs: Mapping[SplitWord | None, Pair]) -> tuple[Data, list[str]]:

@@ -47,7 +47,7 @@ def yolo(root: Path, _: Explicit) -> Found:
     classes = tuple(ClassEntry(id=number, name=name) for number, name in names.items())
     data = data.model_copy(update={"format": "yolo", "classes": classes})
     says.append(f"{len(classes)} classes from {source}")
-    return Found("YOLO segmentation", data, ("instance",), says)
+    return Found("YOLO segmentation", data, ("instance", "semantic"), says)
 
 
 def is_yolo(tree: Any) -> bool:
@@ -162,11 +162,7 @@ def _check_polygons(root: Path, splits: dict[SplitWord | None, Split]) -> None:
         if next(pictures_below(images), None) is None:
             raise NotThisError(f"no picture in {split.images}", near=True)
         files = (f for f in files_below(labels) if f.suffix == ".txt" and f.stat().st_size)
-        lines = [
-            line.split()
-            for file in islice(files, SAMPLE)
-            for line in read_lines(file)[:20]
-        ]
+        lines = [line.split() for file in islice(files, SAMPLE) for line in read_lines(file)[:20]]
         if lines and all(len(words) == 5 for words in lines):
             raise NotThisError(
                 f"{split.annotations} has boxes (class x y width height) and no masks; export "

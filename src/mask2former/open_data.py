@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from mask2former import config as c
 from mask2former.categories import Categories
@@ -16,6 +16,7 @@ from mask2former.data import (
     CocoPanoptic,
     Dataset,
     LabelMaps,
+    LabelmeShapes,
     NumberedObjects,
     ObjectMaps,
     PaintedObjects,
@@ -107,6 +108,26 @@ def _has_background(data: c.Data, task: c.Task, categories: Categories | None) -
     return find_background(categories) is not None or bool(used & BACKGROUNDS)
 
 
+class Paths(NamedTuple):
+    """Where a split is."""
+
+    images: Path
+    annotations: Path
+    names: Path | None
+
+    @classmethod
+    def of(cls, data: c.Data, split: c.Split) -> Paths:
+        """Below the data's root; ValueError where the settings leave a path out."""
+        if split.images is None or split.annotations is None:
+            raise ValueError(
+                "data.train.images and data.train.annotations (and the same of data.val) must be "
+                "set"
+            )
+        root = data.root or Path()
+        names = None if split.names is None else root / split.names
+        return cls(root / split.images, root / split.annotations, names)
+
+
 def _open_format(
     data: c.Data,
     split: c.Split,
@@ -115,40 +136,18 @@ def _open_format(
     listener: Listener,
 ) -> Dataset:
     """Open the pictures and annotations of a split by the reader of their format."""
-    if split.images is None or split.annotations is None:
-        raise ValueError(
-            "data.train.images and data.train.annotations (and the same of data.val) must be set"
-        )
-    root = data.root or Path()
-    images, annotations = root / split.images, root / split.annotations
-    names = None if split.names is None else root / split.names
+    root, (images, annotations, _) = data.root or Path(), Paths.of(data, split)
     match data.format:
-        case "coco":
-            return CocoInstances(images, annotations, categories=categories, listener=listener)
         case "coco_panoptic":
             labels = None if split.labels is None else root / split.labels
             return CocoPanoptic(
                 images, annotations, labels, categories=categories, listener=listener
             )
-        case "yolo":
-            known = read_classes(data.classes, root, categories)
-            return YoloPolygons(images, annotations, known, names=names, listener=listener)
         case "cityscapes":
             known = read_classes(data.classes or _own_list(task, categories), root, categories)
             return Cityscapes(images, annotations, known, listener=listener)
         case "label_maps":
             return _open_label_maps(data, split, task, categories, listener)
-        case "object_maps":
-            named = data.classes or (ONE_CLASS if categories is None else None)
-            known = read_classes(named, root, without_background(categories))
-            return NumberedObjects(
-                images,
-                annotations,
-                known,
-                endings=data.endings,
-                names=names,
-                listener=listener,
-            )
         case "voc":
             return _open_voc(data, split, task, categories, listener)
         case "youtube_vis":
@@ -159,6 +158,35 @@ def _open_format(
                 frames=clip.frames,
                 reach=clip.reach,
                 categories=categories,
+                listener=listener,
+            )
+    return _open_objects(data, split, categories, listener)
+
+
+def _open_objects(
+    data: c.Data, split: c.Split, categories: Categories | None, listener: Listener
+) -> Dataset:
+    """Open annotations of objects alone."""
+    root, (images, annotations, names) = data.root or Path(), Paths.of(data, split)
+    listed = data.classes
+    match data.format:
+        case "coco":
+            return CocoInstances(images, annotations, categories=categories, listener=listener)
+        case "yolo":
+            known = read_classes(listed, root, categories)
+            return YoloPolygons(images, annotations, known, names=names, listener=listener)
+        case "labelme":
+            is_told = listed is not None or categories is not None
+            known = read_classes(listed, root, categories) if is_told else None
+            return LabelmeShapes(images, annotations, known, names=names, listener=listener)
+        case "object_maps":
+            named = listed or (ONE_CLASS if categories is None else None)
+            return NumberedObjects(
+                images,
+                annotations,
+                read_classes(named, root, without_background(categories)),
+                endings=data.endings,
+                names=names,
                 listener=listener,
             )
     raise AssertionError(data.format)
@@ -176,18 +204,16 @@ def _open_maps(
     listener: Listener,
 ) -> LabelMaps:
     """Maps of classes, with the labels that a trained model gives their names."""
-    assert split.images is not None
-    assert split.annotations is not None
-    root, known = data.root or Path(), classes.categories
+    known, (images, annotations, names) = classes.categories, Paths.of(data, split)
     return LabelMaps(
-        root / split.images,
-        root / split.annotations,
+        images,
+        annotations,
         known if wanted is None else known.in_order_of(wanted),
         ignore=classes.ignore,
         offset=data.offset,
         colors=classes.colors,
         endings=data.endings,
-        names=None if split.names is None else root / split.names,
+        names=names,
         listener=listener,
     )
 

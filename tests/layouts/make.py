@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -179,6 +180,34 @@ def write_polygons(images: Path, labels: Path, scenes: Sequence[Scene]) -> None:
             points = outlines(mask)[0][0] / (width, height)
             rows.append(f"{number - 1} " + " ".join(f"{value:.6f}" for value in points.ravel()))
         (labels / f"{scene.name}.txt").write_text("\n".join(rows))
+
+
+def labelme(
+    root: Path, splits: Splits, images: str = "{}", labels: str = "{}", names: Sequence[str] = NAMES
+) -> None:
+    """As labelme: a JSON file for each picture, beside it or in a folder by the template."""
+    for split, scenes in splits.items():
+        folder, place = root / images.format(split), root / labels.format(split)
+        place.mkdir(parents=True, exist_ok=True)
+        for scene in scenes:
+            write_picture(folder, f"{scene.name}.png", scene.image)
+            shapes = [
+                {
+                    "label": names[number - 1],
+                    "points": outlines(mask)[0][0].tolist(),
+                    "group_id": None,
+                    "shape_type": "polygon",
+                }
+                for number, mask in scene.objects
+            ]
+            document = {
+                "shapes": shapes,
+                "imagePath": os.path.relpath(folder / f"{scene.name}.png", place),
+                "imageData": None,
+                "imageHeight": scene.image.shape[0],
+                "imageWidth": scene.image.shape[1],
+            }
+            (place / f"{scene.name}.json").write_text(json.dumps(document))
 
 
 def as_palette(values: np.ndarray) -> Image.Image:

@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import make
 from make import as_colors, as_palette
 
+from mask2former import rle
 from mask2former.build import build_split, build_splits
 from mask2former.categories import Categories, Category
 from mask2former.config import Data, Task, load_config
+from mask2former.config.recipes import read_overrides
 from mask2former.data import Dataset
-from mask2former.layouts import find_layout
+from mask2former.layouts import find_layout, settle_evaluation
 from mask2former.report.check import check_data
 from mask2former.structures import IGNORE
 
@@ -148,7 +150,7 @@ def test_cityscapes_is_found_for_every_task(tmp_path: Path) -> None:
             assert len(truth.instances or ()) == len(scene.objects)
 
 
-@pytest.mark.parametrize("write", ["coco", "roboflow", "yolo"])
+@pytest.mark.parametrize("write", ["coco", "roboflow", "yolo", "labelme"])
 @pytest.mark.parametrize("background", ["none", "class", "void"])
 def test_objects_teach_the_class_of_every_pixel(
     write: str, background: str, tmp_path: Path
@@ -172,6 +174,70 @@ def test_objects_teach_the_class_of_every_pixel(
     said = f"classes are painted from objects, smaller ones on top; what is no object {rest}"
     assert any(sentence.startswith(said) for sentence in found.says)
     assert find_layout(tmp_path).task == "instance", "which they teach better"
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("{}", "{}"),
+        ("images/{}", "labels/{}"),
+        ("{}/images", "{}/json"),
+        ("data/{}", "data/{}"),
+    ],
+)
+def test_labelme_is_found_in_folders_of_splits(images: str, labels: str, tmp_path: Path) -> None:
+    make.labelme(tmp_path, SPLITS, images, labels)
+    found = find_layout(tmp_path)
+    assert found.data.format == "labelme"
+    assert found.task == "instance"
+    assert any("the labels that occur are the classes (circle, sq" in s for s in found.says)
+    train, val = build_splits(found.data, "instance")
+    assert (len(train), len(val)) == (6, 3)
+    assert train.categories.names == list(make.NAMES)
+    assert train.notes == []
+    scenes = sorted(SPLITS["train"], key=lambda scene: scene.name)
+    for index, scene in enumerate(scenes):
+        assert train.labels(index) == [number - 1 for number, _ in scene.objects]
+        for truth, (_, mask) in zip(train.truth(index).instances or (), scene.objects, strict=True):
+            drawn = torch.from_numpy(rle.decode(truth.rle))
+            assert iou(drawn, torch.from_numpy(mask)) > 0.97
+
+
+def test_labelme_in_one_folder_is_folded(tmp_path: Path) -> None:
+    make.labelme(tmp_path, {"": SPLITS["train"]})
+    found = find_layout(tmp_path)
+    assert found.data.fold == (0, 5)
+    assert [len(part) for part in build_splits(found.data, "instance")] == [4, 2]
+    (tmp_path / "classes.txt").write_text("triangle\ncircle\nsquare\nstar\n")
+    listed = find_layout(tmp_path)
+    assert listed.has_names
+    train, _ = build_splits(listed.data, "instance")
+    assert train.categories.names == ["triangle", "circle", "square", "star"]
+    make.labelme(tmp_path, {"val": SPLITS["val"]})
+    with pytest.raises(ValueError, match=r"lie in val and in \., which names no split; move"):
+        find_layout(tmp_path)
+
+
+def test_labelme_ignores_what_is_called_so(tmp_path: Path) -> None:
+    make.labelme(tmp_path, SPLITS, names=("circle", "__ignore__", "triangle"))
+    found = find_layout(tmp_path)
+    assert found.data.ignore_classes == ("__ignore__",)
+    train, _ = build_splits(found.data, "instance")
+    assert train.categories.names == ["circle", "triangle"]
+
+
+def test_labelme_is_measured_with_the_models_classes(tmp_path: Path) -> None:
+    make.labelme(tmp_path, SPLITS)
+    words = [f"data.root={tmp_path}"]
+    config = load_config("nuclei", words)
+    names = ("star", "triangle", "circle", "square")  # one does not occur in the folder
+    model = Categories(Category(k, name, (0, 0, 0)) for k, name in enumerate(names))
+    found, _ = settle_evaluation(config, read_overrides(words), "val", wanted="instance")
+    assert build_split(found.data, "val", "instance", model).categories.names == list(names)
+    found, _ = settle_evaluation(config, read_overrides(words), "val", wanted="semantic")
+    dataset = build_split(found.data, "val", "semantic", model)
+    assert dataset.categories.names == list(names)
+    assert (dataset.truth(0).semantic == IGNORE).any()
 
 
 def test_videos_are_found(tmp_path: Path) -> None:
@@ -470,7 +536,9 @@ def hide(root: Path) -> None:
     (previews / "a.png").write_bytes(b"no picture")
 
 
-@pytest.mark.parametrize("write", ["coco", "roboflow", "panoptic", "yolo", "label_maps", "voc"])
+@pytest.mark.parametrize(
+    "write", ["coco", "roboflow", "panoptic", "yolo", "labelme", "label_maps", "voc"]
+)
 def test_hidden_files_are_no_data(write: str, tmp_path: Path) -> None:
     splits = {"train": make.shapes(3), "val": make.shapes(2, seed=1)}
     getattr(make, write)(tmp_path, splits)

@@ -21,6 +21,7 @@ Format = Literal[
     "coco",
     "coco_panoptic",
     "yolo",
+    "labelme",
     "label_maps",
     "object_maps",
     "voc",
@@ -28,7 +29,7 @@ Format = Literal[
     "youtube_vis",
     "shapes",
 ]
-OBJECT_FORMATS: tuple[Format, ...] = ("coco", "yolo", "object_maps")
+OBJECT_FORMATS: tuple[Format, ...] = ("coco", "yolo", "labelme", "object_maps")
 """Annotations of objects alone, which a map of classes is painted from where one is wanted."""
 SplitName = Literal["train", "val"]
 Flips = Annotated[
@@ -95,7 +96,7 @@ class Split(Settings):
 
     images: Path | None = Field(None, description="folder of the pictures")
     annotations: Path | None = Field(
-        None, description="JSON file, or folder of label maps or text files"
+        None, description="JSON file, or folder of label maps, text files or labelme's JSON files"
     )
     labels: Path | None = Field(
         None,
@@ -246,6 +247,6 @@ class Data(Settings):
             self.train.names or self.val.names
         ):
             raise ValueError(
-                f"names choose pictures of maps, voc and yolo; {self.format} lists its own"
+                f"names choose pictures of maps, voc, yolo and labelme; {self.format} lists its own"
             )
         return self

@@ -4,6 +4,7 @@ from mask2former.data.cityscapes import Cityscapes
 from mask2former.data.class_maps import ClassMaps, PaintedObjects
 from mask2former.data.coco import CocoInstances
 from mask2former.data.dataset import Cached, Dataset, Subset
+from mask2former.data.labelme import LabelmeShapes
 from mask2former.data.loader import InfiniteSampler, collate, training_loader
 from mask2former.data.numbered import NumberedObjects
 from mask2former.data.panoptic import CocoPanoptic
@@ -25,6 +26,7 @@ __all__ = [
     "Dataset",
     "InfiniteSampler",
     "LabelMaps",
+    "LabelmeShapes",
     "NumberedObjects",
     "ObjectMaps",
     "PaintedObjects",

@@ -78,7 +78,7 @@ def name_classes(data: Data, maps: Sequence[Path], *, is_named: bool = False) ->
             "list, or name it in data.ignore if nobody counts it; maps whose values number objects "
             "are read by data.format=object_maps"
         )
-    data, more = _without_nobody(data, categories.names)
+    data, more = without_nobody(data, categories.names)
     return Named(data, [*says, *more], form, is_known=True)
 
 
@@ -109,7 +109,7 @@ def _as_mask(data: Data, categories: Categories, path: Path) -> Named:
     classes = (below, above.model_copy(update={"id": VOID}))
     says = [f"2 classes from {path.name}", f"the maps hold 0 and 255 alone, so 255 is {above.name}"]
     data = data.model_copy(update={"classes": classes, "ignore": ()})
-    data, more = _without_nobody(data, categories.names)
+    data, more = without_nobody(data, categories.names)
     return Named(data, [*says, *more], f"values 0, {VOID}", is_known=True)
 
 
@@ -158,9 +158,9 @@ def _number_names(keys: Sequence[int | Color]) -> list[str]:
     return [f"class_{place}" for place in range(len(keys))]
 
 
-def _without_nobody(data: Data, names: Sequence[str]) -> tuple[Data, list[str]]:
+def without_nobody(data: Data, names: Sequence[str]) -> tuple[Data, list[str]]:
     """Leave out the classes whose names say that nobody counts them."""
-    nobody = tuple(name for name in names if name.lower() in NOBODY)
+    nobody = tuple(name for name in names if name.lower().strip("_") in NOBODY)
     if not nobody or len(nobody) == len(names):
         return data, []
     says = f"{' and '.join(nobody)} counts for nobody (data.ignore_classes=[] makes it a class)"

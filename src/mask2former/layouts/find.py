@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mask2former.config import OBJECT_FORMATS, Data, Format, Task, parse_config
 from mask2former.config.recipes import merge
-from mask2former.layouts import coco, known, maps, yolo
+from mask2former.layouts import coco, known, labelme, maps, yolo
 from mask2former.layouts.found import Explicit, Found, NotThisError, tasks_of_maps
 from mask2former.layouts.own import read_own_settings
 from mask2former.layouts.places import subfolders
@@ -49,6 +49,7 @@ LAYOUTS = (
     Layout("COCO panoptic", "coco_panoptic", ALL, coco.coco_panoptic),
     Layout("YouTube-VIS", "youtube_vis", ("instance",), coco.youtube_vis),
     Layout("YOLO segmentation", "yolo", ("instance",), yolo.yolo, derived=("semantic",)),
+    Layout("labelme", "labelme", ("instance",), labelme.labelme, derived=("semantic",)),
     Layout("Cityscapes", "cityscapes", ALL, known.cityscapes),
     Layout("Pascal VOC", "voc", ("semantic", "instance", "panoptic"), known.voc),
     Layout(

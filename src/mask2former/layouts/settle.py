@@ -19,6 +19,7 @@ from mask2former.config import (
 )
 from mask2former.config.recipes import merge
 from mask2former.data.class_files import CLASS_FILES
+from mask2former.data.labelme import drawings_below
 from mask2former.files import files_below, pictures_below
 from mask2former.layouts.find import find_layout
 from mask2former.layouts.found import Found
@@ -84,7 +85,13 @@ def settle_evaluation(
     if data.format == "object_maps":
         classes = data.classes if found.has_names or "classes" in explicit else None
         return _fill(config, data.model_copy(update={"classes": classes}), typed), says
-    if not found.has_names and "classes" not in explicit:
+    if data.format == "labelme" and not found.has_names and "classes" not in explicit:
+        is_joined = bool(config.data.merge or config.data.ignore_classes)
+        classes = None if isinstance(config.data.classes, str) else config.data.classes
+        data = data.model_copy(update={"classes": classes if is_joined else None})
+        says = [s for s in says if not s.startswith("the labels that occur")]
+        says.append("there is no list of classes, so labels are the model's classes")
+    elif not found.has_names and "classes" not in explicit:
         own = ("ignore", "offset", "colors", "background", "merge", "ignore_classes")
         kept = {key: getattr(config.data, key) for key in own}
         classes = None if isinstance(config.data.classes, str) else config.data.classes
@@ -124,6 +131,8 @@ def _fits(kind: Format, annotations: Path) -> bool:
     """Whether a folder holds annotations of the format: many call theirs `labels/train`."""
     if kind == "yolo":
         return any(file.suffix == ".txt" for file in files_below(annotations))
+    if kind == "labelme":
+        return next(iter(drawings_below(annotations).values()), None) is not None
     if kind in ("label_maps", "object_maps", "voc", "cityscapes"):
         return next(pictures_below(annotations), None) is not None
     return annotations.is_file()

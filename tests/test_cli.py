@@ -147,7 +147,7 @@ def test_module_answers_a_fault_with_one_sentence_and_no_traceback(tmp_path: Pat
         ("train RECIPE --output new --from gone", "no model 'gone'"),
         ("train nuclei data.root=gone --output new", "instances_train.json"),
         ("evaluate gone", "no model 'gone'"),
-        ("evaluate MODEL --split test", "no split 'test'; choose train or val"),
+        ("evaluate MODEL --split dev", "no split 'dev'; choose train or val or test"),
         ("evaluate MODEL --task depth", "no task 'depth'"),
         ("evaluate MODEL --protocol mine", "no protocol 'mine'; there is: official"),
         ("evaluate MODEL --protocol official", "nothing was published for instance segm"),

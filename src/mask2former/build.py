@@ -232,14 +232,18 @@ def _open_or_tell(
 
 def build_split(data: c.Data, split: c.SplitName, task: c.Task, categories: Categories) -> Dataset:
     """One split alone, with the labels of a trained model."""
-    source = data.train if split == "train" or data.fold is not None else data.val
+    source = data.source(split)
+    if split == "test" and source == c.Split():
+        raise ValueError(
+            "there is no test split; data.test.images and data.test.annotations name one"
+        )
     return choose_split(build_dataset(data, source, task, categories=categories), data, split)
 
 
 def choose_split(dataset: Dataset, data: c.Data, split: c.SplitName) -> Dataset:
     """The pictures that the fold gives to a split, and of these the first."""
     chosen: Sequence[int] = range(len(dataset))
-    if data.fold is not None:
+    if data.fold is not None and split != "test":
         held_back = set(hold_back(dataset, data.fold))
         chosen = [i for i in chosen if (i in held_back) == (split == "val")]
     return dataset.select(chosen[: data.first])

@@ -220,6 +220,56 @@ def test_folders_of_equal_names_are_no_proof_of_the_format(tmp_path: Path) -> No
         settle_evaluation(parse_config(tree, "the test"), typed, "val", wanted="instance")
 
 
+WITH_TEST = {**SPLITS, "test": make.shapes(3, seed=2)}
+
+
+@pytest.mark.parametrize("fold", ["", "data.fold=[0, 5]"])
+@pytest.mark.parametrize(
+    "write",
+    ["coco", "roboflow", "yolo", "labelme", "panoptic", "voc", "cityscapes", "youtube_vis"],
+)
+def test_test_split_is_measured_where_there_is_one(write: str, fold: str, tmp_path: Path) -> None:
+    getattr(make, write)(tmp_path, WITH_TEST)
+    words = [f"data.root={tmp_path}", *([fold] if fold else [])]
+    config, typed = load_config("nuclei", words), read_overrides(words)
+    found, says = settle_evaluation(config, typed, "test", wanted="instance")
+    known = build_splits(found.data, "instance")[0].categories
+    dataset = build_split(found.data, "test", "instance", known)
+    assert len(dataset) == 3
+    assert any(s.startswith("left alone, but for `evaluate --split test`") for s in says)
+    trained, _ = settle(config, typed, wanted="instance")
+    parts = [len(part) for part in build_splits(trained.data, "instance")]
+    assert parts == ([4, 1] if fold else [5, 2])
+    kept = load_config("nuclei", words).model_copy(update={"data": trained.data})
+    assert len(build_split(kept.data, "test", "instance", known)) == 3
+
+
+@pytest.mark.parametrize("folders", [("images/{}", "labels/{}"), ("{}/images", "{}/masks")])
+def test_test_split_of_maps_is_measured(folders: tuple[str, str], tmp_path: Path) -> None:
+    make.label_maps(tmp_path, WITH_TEST, images=folders[0], labels=folders[1])
+    words = [f"data.root={tmp_path}"]
+    config = load_config("auto", words)
+    found, _ = settle_evaluation(config, read_overrides(words), "test", wanted="semantic")
+    known = Categories(Category(k, f"class_{k}", (0, 0, 0)) for k in range(4))
+    assert len(build_split(found.data, "test", "semantic", known)) == 3
+
+
+def test_test_split_that_is_not_there_is_told(tmp_path: Path) -> None:
+    make.coco(tmp_path, SPLITS)
+    words = [f"data.root={tmp_path}"]
+    config, typed = load_config("nuclei", words), read_overrides(words)
+    with pytest.raises(ValueError, match="COCO instance JSON without a test split; choose --split"):
+        settle_evaluation(config, typed, "test", wanted="instance")
+    trained, _ = settle(config, typed, wanted="instance")
+    known = Categories(Category(k, name, (0, 0, 0)) for k, name in enumerate(make.NAMES))
+    with pytest.raises(ValueError, match=r"there is no test split; data\.test\.images"):
+        build_split(trained.data, "test", "instance", known)
+    named = ["data.test.images=val2017", "data.test.annotations=annotations/instances_val2017.json"]
+    config, typed = load_config("nuclei", words + named), read_overrides(words + named)
+    found, _ = settle_evaluation(config, typed, "test", wanted="instance")
+    assert len(build_split(found.data, "test", "instance", known)) == 2
+
+
 def test_commands_take_objects_for_classes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ def evaluate(
         typer.Argument(help="a data folder, and key=value settings; default: the model's own"),
     ] = None,
     task: TaskName = None,
-    split: Annotated[str, typer.Option(help="train or val")] = "val",
+    split: Annotated[str, typer.Option(help="train, val or test")] = "val",
     protocol: Annotated[
         str | None, typer.Option(help="official: as the published model was measured")
     ] = None,

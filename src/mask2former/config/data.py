@@ -31,7 +31,7 @@ Format = Literal[
 ]
 OBJECT_FORMATS: tuple[Format, ...] = ("coco", "yolo", "labelme", "object_maps")
 """Annotations of objects alone, which a map of classes is painted from where one is wanted."""
-SplitName = Literal["train", "val"]
+SplitName = Literal["train", "val", "test"]
 Flips = Annotated[
     Literal["none", "horizontal", "both", "turns"],
     Field(description="mirrored left and right, up and down too, or all eight positions"),
@@ -150,6 +150,7 @@ class Data(Settings):
     root: Path | None = Field(None, description="relative paths of the splits start here")
     train: Split = Field(Split(), description="what is trained on")
     val: Split = Field(Split(), description="what is measured on")
+    test: Split = Field(Split(), description="what `evaluate --split test` measures on")
     classes: ClassList | None = Field(
         None, description="names in order, names by id, a JSON list of classes, or a bundled name"
     )
@@ -210,6 +211,12 @@ class Data(Settings):
     workers: int = Field(2, ge=0, description="processes that prepare training pictures")
     cache_mb: int = Field(2000, ge=0, description="decoded pictures kept in memory, in MB")
 
+    def source(self, name: SplitName) -> Split:
+        """Where the pictures of a split are; a fold's validation pictures are among training's."""
+        if name == "val" and self.fold is not None:
+            return self.train
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
     @model_validator(mode="after")
     def _fold_is_one_of_several(self) -> Self:
         match self.fold:
@@ -244,7 +251,7 @@ class Data(Settings):
     @model_validator(mode="after")
     def _names_are_of_folders(self) -> Self:
         if self.format in ("coco", "coco_panoptic", "cityscapes", "youtube_vis") and (
-            self.train.names or self.val.names
+            self.train.names or self.val.names or self.test.names
         ):
             raise ValueError(
                 f"names choose pictures of maps, voc, yolo and labelme; {self.format} lists its own"

@@ -114,7 +114,7 @@ def _survey(root: Path) -> list[Annotations]:
 def _named(root: Path, explicit: Explicit) -> list[Annotations]:
     """The JSON files that a person named, if any."""
     found = []
-    for split in ("train", "val"):
+    for split in ("train", "val", "test"):
         named = explicit.get(split)
         if isinstance(named, dict) and "annotations" in named:
             path = root / str(named["annotations"])

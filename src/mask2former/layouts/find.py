@@ -201,7 +201,7 @@ def _lay_over(found: Found, settings: Explicit) -> Found:
     if {"val", "fold"} & settings.keys():
         base["fold"] = None
         says = [sentence for sentence in says if not sentence.startswith("validation:")]
-    for key in settings.keys() - {"train", "val"}:
+    for key in settings.keys() - {"train", "val", "test"}:
         base.pop(key, None)
     data = parse_config({"data": merge(base, dict(settings))}, str(found.data.root)).data
     says.append(f"as named: {', '.join(f'data.{key}' for key in settings)}")

@@ -30,6 +30,7 @@ PLACE = {
     "root",
     "train",
     "val",
+    "test",
     "classes",
     "ignore",
     "offset",
@@ -78,7 +79,14 @@ def settle_evaluation(
     found = _find_for(config, typed, wanted)
     data, says = found.data, _say(found)
     explicit = typed.get("data", {})
-    if data.fold is not None and not {"fold", "val"} & explicit.keys():
+    if split == "test":
+        says = [sentence for sentence in says if not sentence.startswith("validation:")]
+        if data.test == Split():
+            raise ValueError(
+                f"{data.root}: {found.layout} without a test split; choose --split val, or name "
+                "data.test.images and data.test.annotations"
+            )
+    elif data.fold is not None and not {"fold", "val"} & explicit.keys():
         data = data.model_copy(update={"val": data.train, "fold": None})
         says = [sentence for sentence in says if not sentence.startswith("validation:")]
         says.append("there is no validation split, so all pictures are measured")
@@ -119,7 +127,7 @@ def _is_settled(data: Data, typed: Mapping[str, Any], splits: tuple[SplitName, .
         return True  # and what is missing is told by its reader
     if read_own_settings(data.root).keys() & PLACE:
         return False  # the folder says what is where
-    used = [data.train if word == "train" or data.fold else data.val for word in splits]
+    used = [data.source(word) for word in splits]
     return (
         all(split.images and split.annotations for split in used)
         and all((data.root / path).exists() for path in _named_paths(data, used))

@@ -22,7 +22,7 @@ def say_splits(root: Path, splits: Mapping[SplitWord | None, Split]) -> tuple[Da
         if split is not None
     ]
     if test is not None:
-        says.append(f"left alone: {_where(test)}")
+        says.append(f"left alone, but for `evaluate --split test`: {_where(test)}")
     fold = None
     if train is None and val is None:
         train = test
@@ -33,7 +33,14 @@ def say_splits(root: Path, splits: Mapping[SplitWord | None, Split]) -> tuple[Da
             f"validation: there is no split for it, so every {fold[1]}th training picture is held "
             f"back (data.fold={list(fold)})"
         )
-    return Data(root=root, train=train or Split(), val=val or Split(), fold=fold), says
+    data = Data(
+        root=root,
+        train=train or Split(),
+        val=val or Split(),
+        test=test or Split(),
+        fold=fold,
+    )
+    return data, says
 
 
 def _where(split: Split) -> str:

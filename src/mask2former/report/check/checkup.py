@@ -71,7 +71,7 @@ def check_data(
     checkup = Checkup(config)
     findings, data = checkup.findings, config.data
     checkup.datasets = open_splits(data, config.test.task, findings)
-    for split in dict.fromkeys((data.train, *([] if data.fold else [data.val]))):
+    for split in dict.fromkeys((data.source("train"), data.source("val"))):
         check_files(data, split, findings)
     seen = {name: _look(checkup, name, show) for name in checkup.datasets}
     for name, dataset in checkup.datasets.items():
@@ -98,7 +98,7 @@ def _look(
     count, kept = len(dataset), []
     if not count:
         findings.add("fault", "", name, f"{name} has no picture that could be used")
-    source = config.data.train if name == "train" or config.data.fold else config.data.val
+    source = config.data.source(name)
     path = (config.data.root or Path()) / (source.annotations or "")
     threads = max(2, min(8, os.cpu_count() or 2))
     for index, seen in look_at_all(

@@ -28,7 +28,7 @@ class Made:
         kind = {"colors": "label_maps", "palette": "label_maps"}.get(name, name)
         splits = {split: self._split(name, split) for split in ("train", "val")}
         data = {"format": kind, "root": str(self.root), **splits, **changes}
-        if kind in ("label_maps", "yolo", "voc") and name != "colors":
+        if kind in ("label_maps", "yolo", "labelme", "voc") and name != "colors":
             data.setdefault("classes", ["sky", "road"])
         if name == "colors":
             data.setdefault("colors", {"sky": [0, 0, 200], "road": [128, 64, 128]})
@@ -114,10 +114,26 @@ def _write_annotations(root: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             lines = ("0 0 0 1 0 1 0.5 0 0.5", "1 0 0.5 1 0.5 1 1 0 1")
             (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+            _write_drawing(root, split, name)
         common = {"categories": categories}
         _write_json(root / f"{split}.json", images=images, annotations=objects, **common)
         _write_json(root / f"panoptic_{split}.json", images=images, annotations=maps, **common)
         _write_json(root / f"videos_{split}.json", videos=videos, annotations=tracks, **common)
+
+
+def _write_drawing(root: Path, split: str, name: str) -> None:
+    """A JSON file as labelme writes it."""
+    rectangles = {"sky": [[0, 0], [WIDTH, 15]], "road": [[0, 15], [WIDTH, 30]]}
+    shapes = [
+        {"label": label, "points": points, "shape_type": "rectangle"}
+        for label, points in rectangles.items()
+    ]
+    shapes[0] |= {"points": [[0, 0], [WIDTH, 0], [WIDTH, 15], [0, 15]], "shape_type": "polygon"}
+    folder = root / "labelme" / split
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = f"../../images/{split}/{name}.png"
+    size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
+    _write_json(folder / f"{name}.json", shapes=shapes, imagePath=picture, imageData=None, **size)
 
 
 @pytest.fixture

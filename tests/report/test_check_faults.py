@@ -23,6 +23,7 @@ FORMATS = [
     "palette",
     "colors",
     "yolo",
+    "labelme",
     "cityscapes",
     "voc",
     "youtube_vis",
@@ -384,6 +385,57 @@ ROWS = {
     "labels without picture": Row(
         "yolo", write("yolo/train/z.txt", ""), "z.txt", "", "no picture has its name", "warning"
     ),
+    # labelme
+    "half a drawing": Row("labelme", cut("labelme/train/a.json"), "a.json", "", "not valid JSON"),
+    "strange shape": Row(
+        "labelme",
+        first("shapes", "labelme/train/a.json", shape_type="spline"),
+        "a.json",
+        "shape 1",
+        "the shape type 'spline' is unknown",
+    ),
+    "label of no class": Row(
+        "labelme",
+        first("shapes", "labelme/train/a.json", label="roa"),
+        "a.json",
+        "'roa'",
+        "did you mean 'road'",
+    ),
+    "drawing of no picture": Row(
+        "labelme",
+        lambda root: (
+            (root / "labelme/train/a.json").rename(root / "labelme/train/z.json")
+            and edit("labelme/train/z.json", lambda d: d.update(imagePath="z.jpg"))(root)
+        ),
+        "z.json",
+        "",
+        "its picture 'z.jpg' is neither there nor in",
+    ),
+    "drawing of another size": Row(
+        "labelme",
+        edit("labelme/train/a.json", lambda document: document.update(imageWidth=50)),
+        "a.png",
+        "",
+        "the file is 40 x 30 pixels, but",
+    ),
+    "drawn line": Row(
+        "labelme",
+        first("shapes", "labelme/train/a.json", shape_type="line"),
+        "a.json",
+        "shape 1",
+        "is a line without area and is left out",
+        "warning",
+        lost=1,
+    ),
+    "shape outside": Row(
+        "labelme",
+        first("shapes", "labelme/train/a.json", points=[[90, 90], [99, 90], [99, 99]]),
+        "a.json",
+        "sky",
+        "covers no pixel of its picture and is left out",
+        "warning",
+        lost=1,
+    ),
     # Cityscapes and Pascal VOC
     "city without map": Row(
         "cityscapes",
@@ -535,3 +587,20 @@ def test_all_faults_of_a_file_are_told_at_once(made) -> None:
     assert places >= {"annotation 11", "annotation 12", "image 2", ""}
     with pytest.raises(ValueError, match="there are 2 more faults, and `mask2former check-data`"):
         demand_trainable(made.config("coco").data, "instance")
+
+
+@pytest.mark.parametrize("ways", ["the list", "the maps"])
+def test_maps_of_one_class_are_told(ways: str, made) -> None:
+    changes = (
+        {"background": "void", "classes": ["background", "road"]} if ways == "the list" else {}
+    )
+    if ways == "the maps":
+        for file in (made.root / "maps").rglob("*.png"):
+            Image.fromarray(np.ones((30, 40), np.uint8)).save(file)
+    found = check_data(made.config("label_maps", **changes)).findings
+    told = [f.sentence for f in found if f.severity == "warning"]
+    assert len(told) == 1
+    assert told[0].startswith("'road' is the only class in the training pictures")
+    assert told[0].endswith("or make the other pixels a class by data.background=class")
+    instances = check_data(made.config("yolo", classes=["sky", "road"])).findings
+    assert not any("is the only class" in finding.sentence for finding in instances)

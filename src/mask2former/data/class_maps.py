@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from mask2former import rle
-from mask2former.categories import Categories, Category
+from mask2former.categories import Categories, Category, Task
 from mask2former.data.dataset import Dataset, as_sample
 from mask2former.structures import IGNORE, Sample, Truth
 
@@ -119,6 +119,18 @@ def new_background(categories: Categories, like: Category | None) -> Category:
     if number in categories.label_of:
         number = max(categories.label_of) + 1
     return Category(number, name, BLACK, is_thing=False)
+
+
+def warn_of_one_class(task: Task, names: Sequence[str]) -> list[str]:
+    """A sentence where a semantic map has one class alone, which needs no model."""
+    if task != "semantic" or len(names) != 1:
+        return []
+    sentence = (
+        f"'{names[0]}' is the only class in the training pictures: to answer it everywhere is an "
+        "mIoU of 1, and nothing is learnt; annotate another one, or make the other pixels a class "
+        "by data.background=class"
+    )
+    return [sentence]
 
 
 def number_classes(labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from mask2former.config import Config
 from mask2former.data import Dataset
+from mask2former.data.class_maps import warn_of_one_class
 from mask2former.engine.budget import UNPLANNED
 from mask2former.engine.evaluate import Report
 from mask2former.engine.learner import count_parameters
@@ -89,7 +90,8 @@ def introduce(
         f"{len(train_set.categories)} classes; {parameters / 1e6:.1f} M parameters{frozen} on "
         f"{device}{processes}; {length}"
     )
-    return [what, *(f"note: {note}" for note in notes)]
+    warnings = warn_of_one_class(config.test.task, train_set.categories.names)
+    return [what, *(f"note: {note}" for note in notes), *(f"warning: {w}" for w in warnings)]
 
 
 def describe_step(

@@ -15,7 +15,13 @@ from mask2former.report.check.annotations import check_files, check_segments
 from mask2former.report.check.copies import Copy, find_copies
 from mask2former.report.check.findings import Findings
 from mask2former.report.check.look import Seen, look_at_all
-from mask2former.report.check.rules import check_classes, check_copies, check_counts, check_sizes
+from mask2former.report.check.rules import (
+    check_classes,
+    check_copies,
+    check_counts,
+    check_one_class,
+    check_sizes,
+)
 from mask2former.report.check.tally import Tally
 
 SHOWN_FAULTS = 6
@@ -81,6 +87,8 @@ def check_data(
     check_sizes(config, checkup.tallies.get("train", Tally()), findings)
     if checkup.categories is not None:
         check_classes(checkup.categories, checkup.tallies, findings)
+        train = checkup.tallies.get("train", Tally())
+        check_one_class(config, checkup.categories, train, findings)
     checkup.copies = check_copies(find_copies(seen), checkup.datasets, findings)
     return checkup
 

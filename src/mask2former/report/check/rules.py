@@ -9,6 +9,7 @@ from pathlib import Path
 from mask2former.categories import Categories
 from mask2former.config import Config, SampledQueries, SplitName
 from mask2former.data import Dataset
+from mask2former.data.class_maps import warn_of_one_class
 from mask2former.report.check.copies import Copy
 from mask2former.report.check.findings import Findings
 from mask2former.report.check.tally import Tally
@@ -52,6 +53,15 @@ def check_classes(
             f"'{least}'; loss.class_weights=auto or data.repeat evens that out"
         )
         findings.add("note", "", most, sentence)
+
+
+def check_one_class(
+    config: Config, categories: Categories, tally: Tally, findings: Findings
+) -> None:
+    """Is there anything to tell apart in maps of classes?"""
+    shown = [name for label, name in enumerate(categories.names) if tally.objects[label]]
+    for sentence in warn_of_one_class(config.test.task, shown):
+        findings.add("warning", "", shown[0], sentence)
 
 
 def check_counts(config: Config, tally: Tally, findings: Findings) -> None:

@@ -146,7 +146,7 @@ def test_faults_of_colours_are_told(settings: dict, sentence: str, tmp_path: Pat
         ({"classes": [1, 2]}, "classes: 1 is no class; write names"),
         ({"classes": {"road": 1}}, "must be names by number"),
         ({"colors": {"road": [1, 2, 300]}}, "colors"),
-        ({"format": "coco", "background": "void"}, "background=void is for label maps"),
+        ({"format": "coco_panoptic", "background": "void"}, "background=void is for label maps"),
         ({"format": "coco", "train": {"names": "a.txt"}}, "names choose pictures of"),
     ],
 )

@@ -17,6 +17,7 @@ from PIL import Image
 
 from mask2former import rle
 from mask2former.categories import Categories
+from mask2former.exports.coco import result_entries
 from mask2former.exports.geojson import geojson_document
 from mask2former.exports.labelme import labelme_document
 from mask2former.exports.regions import regions, size_of
@@ -178,15 +179,7 @@ class InstanceResult(PictureResult):
 
     def to_coco(self, image_id: int = 1) -> list[dict]:
         """COCO results: one dict with category, score and RLE per instance."""
-        return [
-            {
-                "image_id": image_id,
-                "category_id": self.categories[int(label)].id,
-                "segmentation": rle.encode_boxed(self.plain.boxed[index], self.plain.size),
-                "score": float(score),
-            }
-            for index, (label, score) in enumerate(zip(self.labels, self.scores, strict=True))
-        ]
+        return list(result_entries(self.plain, self.categories, image_id))
 
     def to_youtube_vis(self, video_id: int = 1) -> list[dict]:
         """YouTube-VIS results: one dict with category, score and an RLE a frame per object."""

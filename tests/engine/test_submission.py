@@ -90,7 +90,7 @@ def test_results_bear_the_numbers_of_the_benchmark(
 def test_split_without_labels_cannot_be_measured(data: Path) -> None:
     dataset = YouTubeVIS(data / "frames", data / "instances.json", categories=CATEGORIES)
     for ask in (dataset.truth, dataset.sample):
-        with pytest.raises(ValueError, match=r"no annotations.*--protocol official"):
+        with pytest.raises(ValueError, match=r"no annotations.*--predictions FOLDER"):
             ask(0)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +44,10 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(help="write a page, tables, plots and the worst pictures here")
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="write what is predicted here, as benchmarks' servers take it"),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Measure a model by the official rules of its task."""
@@ -58,8 +64,9 @@ def evaluate(
     start = time.perf_counter()
     if output is not None:  # hours later would be too late
         demand_writable(output)
-    if report is not None:
-        make_folder(report)
+    for folder in (report, predictions):
+        if folder is not None:
+            make_folder(folder)
     chosen, settings = as_split(split), as_settings(data or ())
     predictor = load(model, device)
     official = as_protocol(protocol, model, predictor.card)
@@ -77,7 +84,11 @@ def evaluate(
     predictor.card = replace(predictor.card, config=config)
     if official is not None and predictor.takes_clips and submit(predictor, chosen, output):
         return
-    reports = measure_tasks(predictor, tasks, chosen, official, report, model)
+    if predictions is not None and predict_unlabelled(predictor, tasks[0], chosen, predictions):
+        return
+    reports = measure_tasks(
+        predictor, tasks, chosen, official, report, model, predictions=predictions
+    )
     if output is not None:
         first, *others = ({"task": t, **figures._asdict()} for t, figures in reports.items())
         document = {"model": model, "split": split, **first, **({"also": others} if others else {})}
@@ -116,6 +127,39 @@ def submit(predictor: Any, split: SplitName, output: Path | None) -> bool:
     return True
 
 
+def predict_unlabelled(predictor: Any, task: Task, split: SplitName, folder: Path) -> bool:
+    """Write the predictions for a split that has no labels, if it has none."""
+    from mask2former.build import build_split
+    from mask2former.engine.submission import predict_all
+
+    data = predictor.card.config.data
+    dataset = build_split(data, split, task, predictor.categories)
+    if dataset.is_labelled:
+        return False
+    with keeping(folder, predictor, dataset, task) as keep:
+        predict_all(predictor, dataset, task, keep, show=ticker(len(dataset)))
+    print(f"{len(dataset)} pictures; nothing is measured, as the split has no annotations")
+    print(f"model licence: {predictor.card.licence}")
+    print("next: pack it into a zip file and send it to the benchmark's server")
+    return True
+
+
+@contextmanager
+def keeping(
+    folder: Path | None, predictor: Any, dataset: Any, task: Task
+) -> Iterator[Callable[[int, Any], None]]:
+    """Hands out what takes the predictions, and says where they are."""
+    from mask2former.engine.submission import predictions_into
+
+    if folder is None:
+        yield lambda index, result: None
+        return
+    with predictions_into(folder, predictor, dataset, task) as keep:
+        yield keep
+    kind = {"instance": "instances.json", "panoptic": "panoptic.json", "semantic": "labels"}[task]
+    print(f"saved: {folder / kind}")
+
+
 def measure_tasks(
     predictor: Any,
     tasks: list[Task],
@@ -123,10 +167,12 @@ def measure_tasks(
     official: Any,
     folder: Path | None,
     model: str,
+    *,
+    predictions: Path | None = None,
 ) -> dict:
     """Reports by task, printed; of the tasks after the first those that the data allows.
 
-    With a folder each is written there too, several in folders of their names.
+    With a folder each is written there too, several in folders of their names; so are predictions.
     """
     from mask2former.build import build_split
     from mask2former.engine.evaluate import evaluate as measure
@@ -141,9 +187,15 @@ def measure_tasks(
             dataset = build_split(data, split, task, predictor.categories)
             for note in dataset.notes:
                 say(f"note: {note}")
-            reports[task] = measure(
-                predictor, dataset, task, show=ticker(len(dataset)), inspection=inspection
-            )
+            with keeping(predictions, predictor, dataset, task) as keep:
+                reports[task] = measure(
+                    predictor,
+                    dataset,
+                    task,
+                    show=ticker(len(dataset)),
+                    inspection=inspection,
+                    keep=keep,
+                )
         except ValueError as fault:
             if not reports:
                 raise

@@ -11,7 +11,7 @@ import numpy as np
 
 from mask2former import rle
 from mask2former.categories import Categories, Category, Task
-from mask2former.data.dataset import Dataset, as_sample
+from mask2former.data.dataset import Dataset, View, as_sample
 from mask2former.structures import IGNORE, Sample, Truth
 
 BACKGROUNDS = frozenset({"background", "_background_"})
@@ -19,30 +19,11 @@ BACKGROUNDS = frozenset({"background", "_background_"})
 BLACK = (0, 0, 0)
 
 
-class ClassMaps(Dataset):
+class ClassMaps(View):
     """A data set of objects and segments whose regions are joined: one for each class.
 
     Crowds are of their class too, in training as in measuring.
     """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self.categories = dataset.categories
-        self.notes = dataset.notes
-        self.is_labelled = dataset.is_labelled
-        self.varies = dataset.varies
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def file(self, index: int) -> Path | str:
-        return self.dataset.file(index)
-
-    def image(self, index: int) -> np.ndarray:
-        return self.dataset.image(index)
-
-    def class_map(self, index: int) -> np.ndarray:
-        return self.dataset.class_map(index)
 
     def sample(self, index: int) -> Sample:
         image, labels = self.image(index), self.class_map(index)
@@ -59,6 +40,9 @@ class ClassMaps(Dataset):
     def truth(self, index: int) -> Truth:
         labels = self.class_map(index)
         return Truth(labels.shape, semantic=labels)
+
+    def labels(self, index: int) -> list[int]:
+        return [label for label in np.unique(self.class_map(index)).tolist() if label != IGNORE]
 
 
 class PaintedObjects(ClassMaps):

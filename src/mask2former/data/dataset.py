@@ -46,6 +46,10 @@ class Dataset(Protocol):
         """All that the annotation says of a picture, crowds included, at its original size."""
         ...
 
+    def image_id(self, index: int) -> int | None:
+        """The number by which its annotation calls a picture; None where there is none."""
+        return None
+
     def image(self, index: int) -> np.ndarray:
         """The picture as `read` gives it, (H, W, C); a clip as (T, H, W, C)."""
         return self.read(self.file(index))
@@ -73,40 +77,63 @@ class Dataset(Protocol):
         return Subset(self, indices)
 
 
-class Subset(Dataset):
-    """Some pictures of a data set, for folds and for overfitting on a few."""
+class View(Dataset):
+    """A data set seen another way; what a view does not change is the data set's own."""
 
-    def __init__(self, dataset: Dataset, indices: Iterable[int]) -> None:
+    def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        self.indices = tuple(indices)
         self.categories = dataset.categories
         self.notes = dataset.notes
         self.is_labelled = dataset.is_labelled
         self.varies = dataset.varies
+
+    def place(self, index: int) -> int:
+        """Where a picture of the view is in the data set."""
+        return index
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def file(self, index: int) -> Path | str:
+        return self.dataset.file(self.place(index))
+
+    def image_id(self, index: int) -> int | None:
+        return self.dataset.image_id(self.place(index))
+
+    def image(self, index: int) -> np.ndarray:
+        return self.dataset.image(self.place(index))
+
+    def sample(self, index: int) -> Sample:
+        return self.dataset.sample(self.place(index))
+
+    def truth(self, index: int) -> Truth:
+        return self.dataset.truth(self.place(index))
+
+    def class_map(self, index: int) -> np.ndarray:
+        return self.dataset.class_map(self.place(index))
+
+    def labels(self, index: int) -> list[int]:
+        return self.dataset.labels(self.place(index))
+
+
+class Subset(View):
+    """Some pictures of a data set, for folds and for overfitting on a few."""
+
+    def __init__(self, dataset: Dataset, indices: Iterable[int]) -> None:
+        super().__init__(dataset)
+        self.indices = tuple(indices)
         outside = [i for i in self.indices if not 0 <= i < len(dataset)]
         if outside:
             raise ValueError(f"picture numbers {outside[:5]} are not in 0..{len(dataset) - 1}")
 
+    def place(self, index: int) -> int:
+        return self.indices[index]
+
     def __len__(self) -> int:
         return len(self.indices)
 
-    def file(self, index: int) -> Path | str:
-        return self.dataset.file(self.indices[index])
 
-    def labels(self, index: int) -> list[int]:
-        return self.dataset.labels(self.indices[index])
-
-    def sample(self, index: int) -> Sample:
-        return self.dataset.sample(self.indices[index])
-
-    def truth(self, index: int) -> Truth:
-        return self.dataset.truth(self.indices[index])
-
-    def image(self, index: int) -> np.ndarray:
-        return self.dataset.image(self.indices[index])
-
-
-class Cached(Dataset):
+class Cached(View):
     """A data set that keeps decoded samples in memory until `megabytes` are full, unless they vary.
 
     The first samples that fit stay: with shuffled epochs every sample comes equally often, so that
@@ -115,19 +142,9 @@ class Cached(Dataset):
     """
 
     def __init__(self, dataset: Dataset, megabytes: float) -> None:
-        self.dataset = dataset
-        self.categories = dataset.categories
-        self.notes = dataset.notes
-        self.is_labelled = dataset.is_labelled
-        self.varies = dataset.varies
+        super().__init__(dataset)
         self._room = int(megabytes * 2**20)
         self._samples: dict[int, Sample] = {}
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def file(self, index: int) -> Path | str:
-        return self.dataset.file(index)
 
     def sample(self, index: int) -> Sample:
         if index in self._samples:
@@ -139,11 +156,14 @@ class Cached(Dataset):
             self._samples[index] = sample.copy()
         return sample
 
-    def truth(self, index: int) -> Truth:
-        return self.dataset.truth(index)
 
-    def image(self, index: int) -> np.ndarray:
-        return self.dataset.image(index)
+def demand_labels(dataset: Dataset, annotations: Path) -> None:
+    """Raise ValueError for a split whose truth its benchmark keeps to itself."""
+    if not dataset.is_labelled:
+        raise ValueError(
+            f"{annotations} has no annotations, as the splits that benchmarks' servers measure; "
+            "`evaluate --predictions FOLDER` writes what they take"
+        )
 
 
 def as_sample(

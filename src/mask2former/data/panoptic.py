@@ -16,7 +16,7 @@ from mask2former.data.coco import (
     read_picture,
     read_pictures,
 )
-from mask2former.data.dataset import Dataset, as_sample, check_files_exist
+from mask2former.data.dataset import Dataset, as_sample, check_files_exist, demand_labels
 from mask2former.data.entries import (
     Entry,
     check_unique,
@@ -60,6 +60,10 @@ class CocoPanoptic(Dataset):
         self.annotations = path
         self.categories = read_categories(document, path, categories)
         pictures = read_pictures(document, Path(images), path, listener)
+        self.is_labelled = document.get("annotations") is not None
+        if not self.is_labelled:
+            self._pictures, self._maps = pictures, []
+            return
         folder = path.with_suffix("") if labels is None else Path(labels)
         entry_of = _entry_of_each(document, pictures, path, listener)
         map_of = {
@@ -78,6 +82,9 @@ class CocoPanoptic(Dataset):
 
     def file(self, index: int) -> Path:
         return self._pictures[index].file
+
+    def image_id(self, index: int) -> int:
+        return self._pictures[index].id
 
     def image(self, index: int) -> np.ndarray:
         return read_picture(self._pictures[index], self.annotations, self.read)
@@ -114,6 +121,7 @@ class CocoPanoptic(Dataset):
 
     def _read_places(self, index: int) -> tuple[np.ndarray, list[TrueSegment]]:
         """Read the PNG as (H, W): 0 is void, i + 1 the i-th of the segments."""
+        demand_labels(self, self.annotations)
         file, segments = self._maps[index]
         ids = read_panoptic_ids(file)
         check_size(self._pictures[index]._replace(file=file), ids, self.annotations)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,12 +12,12 @@ from torchvision import tv_tensors
 from mask2former import rle
 from mask2former.categories import Categories, Task
 from mask2former.config.recipes import nearest
-from mask2former.data.dataset import Dataset
+from mask2former.data.dataset import Dataset, View
 from mask2former.faults import excerpt
 from mask2former.structures import IGNORE, Sample, TrueInstance, TrueSegment, Truth
 
 
-class Relabelled(Dataset):
+class Relabelled(View):
     """A data set under other classes.
 
     `merge` tells of which classes each new one is made; it stands where the first of them stood,
@@ -36,10 +35,7 @@ class Relabelled(Dataset):
         task: Task,
         wanted: Categories | None = None,
     ) -> None:
-        self.dataset = dataset
-        self.notes = dataset.notes
-        self.is_labelled = dataset.is_labelled
-        self.varies = dataset.varies
+        super().__init__(dataset)
         own, names = join_classes(dataset.categories, merge, ignore)
         self.categories = own if wanted is None else own.in_order_of(wanted)
         label_of = {name: label for label, name in enumerate(self.categories.names)}
@@ -49,14 +45,8 @@ class Relabelled(Dataset):
         # Of such a class a picture has one target and one segment, whatever it was made of.
         self._single = self.categories.single(task)
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def file(self, index: int) -> Path | str:
-        return self.dataset.file(index)
-
-    def image(self, index: int) -> np.ndarray:
-        return self.dataset.image(index)
+    def class_map(self, index: int) -> np.ndarray:
+        return self._labels[self.dataset.class_map(index)]
 
     def labels(self, index: int) -> list[int]:
         labels = self._labels[np.array(self.dataset.labels(index), int)]

@@ -21,7 +21,7 @@ from mask2former.data.coco import (
     read_mask,
     read_picture,
 )
-from mask2former.data.dataset import Dataset, as_sample, check_files_exist
+from mask2former.data.dataset import Dataset, as_sample, check_files_exist, demand_labels
 from mask2former.data.entries import (
     Entry,
     check_unique,
@@ -85,8 +85,8 @@ class YouTubeVIS(Dataset):
         chosen._objects = [self._objects[i] for i in indices]
         return chosen
 
-    def video_id(self, index: int) -> int:
-        """The benchmark's own number of a video."""
+    def image_id(self, index: int) -> int:
+        """The number of a video."""
         return self._videos[index].id
 
     def file(self, index: int) -> Path:
@@ -126,11 +126,7 @@ class YouTubeVIS(Dataset):
 
     def _instances(self, index: int, chosen: Sequence[int]) -> Iterator[TrueInstance]:
         """The objects with their masks in the chosen frames, side by side."""
-        if not self.is_labelled:
-            raise ValueError(
-                f"{self.annotations} has no annotations, as the benchmark's own splits; "
-                "`evaluate --protocol official` writes the file that its server takes"
-            )
+        demand_labels(self, self.annotations)
         size = self._videos[index].size
         for number, label, areas, is_crowd, shapes in json.loads(self._objects[index]):
             name = f"{self.annotations}: annotation {number}"

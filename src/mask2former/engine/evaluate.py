@@ -15,6 +15,7 @@ from mask2former.engine.stops import patient_keyboard
 from mask2former.metrics import AveragePrecision, Inspection, for_task
 from mask2former.report.evaluation import Report
 from mask2former.report.pictures import compare
+from mask2former.structures import Result
 
 
 def evaluate(
@@ -25,8 +26,9 @@ def evaluate(
     show: Callable[[int], None] = lambda done: None,
     team: Team = ALONE,
     inspection: Inspection | None = None,
+    keep: Callable[[int, Result], None] = lambda index, result: None,
 ) -> Report:
-    """Predict every picture and compare; `show` hears how many are done.
+    """Predict every picture and compare; `show` hears how many are done, `keep` what was found.
 
     The processes of a team take the pictures in turn, each picture once, and all get the report of
     all pictures, and an `inspection` of them all. The data set's classes must be the model's, in
@@ -52,6 +54,7 @@ def evaluate(
                 raise ValueError(f"{dataset.file(index)}: {error}") from error
             if inspection is not None:
                 inspection.update(index, result, truth)
+            keep(index, result)
             show(index + 1)
             look_for_keyboard()
     metric, *others = team.gather(metric)

@@ -11,6 +11,7 @@ from mask2former import rle
 from mask2former.categories import Categories
 from mask2former.exports.regions import Add, Record, Region, regions, size_of
 from mask2former.files import coco_categories, to_json
+from mask2former.structures import Instances
 from mask2former.writing import growing_text
 
 Shape = Callable[[Region, int, int], Any]
@@ -86,6 +87,19 @@ def write_coco_polygons(folder: Path, categories: Categories) -> Iterator[Add]:
     """`coco_polygons.json`: the same for tools that move points; polygons have no holes."""
     with _written(folder / "coco_polygons.json", categories, polygons) as add:
         yield add
+
+
+def result_entries(
+    result: Instances, categories: Categories, image_id: int
+) -> Iterator[dict[str, Any]]:
+    """COCO results, which its evaluation takes as a bare list: category, score and run lengths."""
+    for mask, label, score in zip(result.boxed, result.labels, result.scores, strict=True):
+        yield {
+            "image_id": image_id,
+            "category_id": categories[int(label)].id,
+            "segmentation": rle.encode_boxed(mask, result.size),
+            "score": float(score),
+        }
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def write_panoptic(folder: Path, categories: Categories) -> Iterator[Add]:
                     f"{record.file}: two pictures would share the label file {name}; rename one"
                 )
             written.add(name)
-            write_png(folder / "panoptic" / name, _as_colors(record.result.ids[0]))
+            write_png(folder / "panoptic" / name, as_colors(record.result.ids[0]))
             image = document.hold({"file_name": record.file, "height": height, "width": width})
             segments = [
                 {
@@ -48,7 +48,7 @@ def write_panoptic(folder: Path, categories: Categories) -> Iterator[Add]:
         yield add
 
 
-def _as_colors(ids: np.ndarray) -> np.ndarray:
+def as_colors(ids: np.ndarray) -> np.ndarray:
     """RGB whose red is the lowest byte: the bytes of the ids as they are."""
     lowest_first = np.ascontiguousarray(ids, "<i4")
     return np.ascontiguousarray(lowest_first.view(np.uint8).reshape(*ids.shape, 4)[..., :3])

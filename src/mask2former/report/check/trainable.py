@@ -21,6 +21,10 @@ def demand_trainable(data: c.Data, task: c.Task) -> tuple[Dataset, Dataset]:
         more = f"; there are {listener.more} more faults, and `mask2former check-data` lists them"
         raise ValueError(f"{listener.first}{more if listener.more else ''}") from listener.first
     listener.is_open = False
+    if not found["train"].is_labelled:
+        raise ValueError(
+            f"{data.train.annotations} has no annotations, so there is nothing to learn from it"
+        )
     return found["train"], found["val"]
 
 

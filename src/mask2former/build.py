@@ -49,6 +49,7 @@ from mask2former.model.transformer_decoder import (
     everywhere,
     inside_own_mask,
 )
+from mask2former.model.vit import STRIDE, PyramidFirst, SimpleFeaturePyramid
 from mask2former.open_data import build_dataset
 
 
@@ -78,7 +79,7 @@ def build_model(model: c.Model, num_classes: int) -> Mask2Former:
 def build_backbone(
     backbone: c.TimmBackbone | c.SwinBackbone, in_channels: int
 ) -> TimmBackbone | Swin:
-    """Features at strides 4, 8, 16 and 32."""
+    """Features at strides 4, 8, 16 and 32, or of a plain transformer at 16."""
     match backbone:
         case c.TimmBackbone(name=name, norm=norm):
             return TimmBackbone(name, norm=norm, in_channels=in_channels)
@@ -97,6 +98,10 @@ def build_pixel_decoder(
     decoder: c.PixelDecoder, channels: dict[int, int], dim: int, *, position: Position
 ) -> nn.Module:
     """Mask features at stride 4 and the pyramid."""
+    if channels.keys() == {STRIDE}:
+        first = SimpleFeaturePyramid(channels[STRIDE])
+        rest = build_pixel_decoder(decoder, first.channels, dim, position=position)
+        return PyramidFirst(first, rest)
     match decoder:
         case c.MSDeformAttn():
             return MSDeformAttnPixelDecoder(

@@ -237,6 +237,7 @@ def test_gradient_checkpointing_keeps_less_for_the_backward_pass(tiny: Tiny) -> 
     [
         ({"name": "resnet50"}, 16),
         ({"name": "convnext_atto"}, 12),
+        ({"name": "test_vit"}, 6),
         ({"kind": "swin"}, 12),
         ({"name": "tf_efficientnet_lite0"}, 16),
     ],

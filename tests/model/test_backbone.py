@@ -98,7 +98,7 @@ def test_weights_of_another_model_are_refused():
 
 def test_backbone_without_four_strides_is_refused():
     with pytest.raises(ValueError, match=r"strides .*but 4, 8, 16 and 32 are needed"):
-        TimmBackbone("test_vit")
+        TimmBackbone("levit_128s")
 
 
 def test_unknown_backbone_is_refused():

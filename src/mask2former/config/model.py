@@ -13,7 +13,7 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class TimmBackbone(Settings):
-    """Any timm model with feature maps at strides 4, 8, 16 and 32."""
+    """Any timm model with feature maps at strides 4, 8, 16 and 32, or a plain ViT of any patch."""
 
     kind: Literal["timm"] = "timm"
     name: str = Field("resnet50", description="timm's name")

@@ -12,10 +12,15 @@ from torch import nn
 from mask2former.config import Schedule, Train
 
 NOT_DECAYED = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
+POSITIONS = {"relative_position_bias_table", "pos_embed"}
+TOKENS = {"cls_token", "reg_token", "dist_token"}
+LAYER_SCALES = {"gamma", "gamma_1", "gamma_2"}
+KEPT = POSITIONS | TOKENS | LAYER_SCALES
+"""Names of parameters that are not decayed either, in Swin and in timm's backbones."""
 
 
 def build_optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:
-    """AdamW; the backbone learns slower, norms and embeddings are not decayed."""
+    """AdamW; the backbone learns slower, norms, embeddings and layer scales are not decayed."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -23,7 +28,7 @@ def build_optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:
                 continue
             in_backbone = "backbone" in f"{module_name}.{name}".split(".")
             factor = train.backbone_factor if in_backbone else 1.0
-            kept = isinstance(module, NOT_DECAYED) or name == "relative_position_bias_table"
+            kept = isinstance(module, NOT_DECAYED) or name in KEPT
             decay = 0.0 if kept else train.weight_decay
             groups.setdefault((factor, decay), []).append(parameter)
     return torch.optim.AdamW(

@@ -49,7 +49,8 @@ def initialise_backbone(
     match backbone.weights:
         case None:
             frozen = isinstance(backbone, c.TimmBackbone) and backbone.norm == "frozen"
-            hint = ", with frozen batch norms that learn nothing" if frozen else ""
+            normed = any(name.endswith("running_mean") for name, _ in module.named_buffers())
+            hint = ", with frozen batch norms that learn nothing" if frozen and normed else ""
             say(
                 f"warning: the backbone starts from random weights{hint}; "
                 "name some in model.backbone.weights, or start --from a model"

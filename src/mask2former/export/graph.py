@@ -13,7 +13,7 @@ from mask2former.card import ModelCard
 from mask2former.export.files import quiet
 from mask2former.export.plan import Plan
 from mask2former.export.result import RESULTS, Rule
-from mask2former.model.backbone import fix_padding
+from mask2former.model.backbone import fix_padding, fix_positions
 from mask2former.model.deformable_attention import DeformableAttention, Sample
 from mask2former.model.folding import fold_batch_norms
 from mask2former.model.halved import halve_convolutions
@@ -87,6 +87,8 @@ def prepare(graph: Graph, plan: Plan) -> Graph:
     network, sample = copied.network, choose_sample(plan)
     fix_padding(network.backbone)
     fold_batch_norms(network.backbone, torch.zeros(1, network.mean.shape[0], 64, 64))
+    if plan.size is not None:
+        fix_positions(network.backbone, plan.size)
     shorten_masks(network)
     for module in copied.modules():
         if isinstance(module, DeformableAttention):

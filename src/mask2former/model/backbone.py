@@ -1,30 +1,56 @@
-"""Backbones from timm, under one protocol: images in, feature maps at strides 4, 8, 16, 32 out."""
+"""Backbones from timm, under one protocol: images in, feature maps by stride out."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame, convert_sync_batchnorm, freeze_batch_norm_2d
+from timm.layers import (
+    Conv2dSame,
+    convert_sync_batchnorm,
+    freeze_batch_norm_2d,
+    resample_abs_pos_embed,
+)
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from mask2former.model.channels import fit_channels
 from mask2former.model.swin import Swin, load_imagenet_tensors
+from mask2former.model.vit import STRIDE, PlainMap
 
 STRIDES = (4, 8, 16, 32)
+STAGED: dict[str, Any] = {"features_only": True}
+PLAIN: dict[str, Any] = {"dynamic_img_size": True}
+"""How timm makes networks of stages, and plain transformers that take pictures of any size."""
+
+
+@dataclass(frozen=True)
+class StageMaps:
+    """How a network of stages is read: which of its maps has which stride."""
+
+    position: dict[int, int]
+    channels_last: bool
+
+    def __call__(self, body: nn.Module, images: Tensor) -> dict[int, Tensor]:
+        """Images (N, 3, H, W) -> stride -> (N, C, H/stride, W/stride)."""
+        maps = body(images)
+        if self.channels_last:
+            maps = [x.permute(0, 3, 1, 2) for x in maps]
+        return {stride: maps[index] for stride, index in self.position.items()}
 
 
 class TimmBackbone(nn.Module):
-    """Any timm model that has maps at the four strides: ResNet, ConvNeXt, EfficientNet-Lite, ...
+    """A timm model with maps at the four strides (ResNet, ConvNeXt, ...), or a plain ViT.
 
-    `resnet50` and `resnet101` are the paper's (V1.0: the stride sits in the 3 x 3 convolution).
+    `resnet50` and `resnet101` are the paper's (V1.0: the stride sits in the 3 x 3 convolution). A
+    plain ViT (DINOv2, DINOv3, CLIP, ...) has a map at stride 16 alone: see `SimpleFeaturePyramid`.
     """
 
     def __init__(
@@ -39,26 +65,28 @@ class TimmBackbone(nn.Module):
         self.name = name
         self.body = _create(name, in_channels)
         info = cast("FeatureInfo", self.body.feature_info)
-        strides = info.reduction()
-        # Where several maps share a stride the last is the deepest.
-        self.position = {stride: index for index, stride in enumerate(strides) if stride in STRIDES}
-        if set(self.position) != set(STRIDES):
-            raise ValueError(
-                f"backbone '{name}' has maps at strides {strides}, but 4, 8, 16 and 32 are needed; "
-                "choose a ResNet, ConvNeXt or EfficientNet, for example"
-            )
-        channels = info.channels()
-        self.channels = {stride: channels[index] for stride, index in self.position.items()}
-        self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
+        strides, channels = info.reduction(), info.channels()
+        if len(set(strides)) == 1:
+            self.body = _create_plain(name, in_channels)
+            self.read = PlainMap(strides[-1])
+            self.channels = {STRIDE: channels[-1]}
+        else:
+            # Where several maps share a stride the last is the deepest.
+            position = {stride: index for index, stride in enumerate(strides) if stride in STRIDES}
+            if set(position) != set(STRIDES):
+                raise ValueError(
+                    f"backbone '{name}' has maps at strides {strides}, but 4, 8, 16 and 32 are "
+                    "needed; choose a ResNet, ConvNeXt or ViT, for example"
+                )
+            channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
+            self.read = StageMaps(position, channels_last)
+            self.channels = {stride: channels[index] for stride, index in position.items()}
         if norm == "frozen":
             self.body = freeze_batch_norm_2d(self.body)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Normalised images (N, 3, H, W) -> stride -> (N, C, H/stride, W/stride)."""
-        maps = self.body(images)
-        if self.channels_last:
-            maps = [x.permute(0, 3, 1, 2) for x in maps]
-        return {stride: maps[index] for stride, index in self.position.items()}
+        return self.read(self.body, images)
 
 
 def fix_padding(module: nn.Module) -> None:
@@ -81,6 +109,31 @@ def _convolve_even(convolution: nn.Conv2d, x: Tensor) -> Tensor:
         dilation=convolution.dilation,
         groups=convolution.groups,
     )
+
+
+def fix_positions(backbone: nn.Module, size: tuple[int, int]) -> None:
+    """For export: let a ViT of inputs (H, W) alone hold its learned positions as it needs them.
+
+    They are resized by antialiased cubic interpolation, for which OpenVINO has no word.
+    """
+    if not isinstance(backbone, TimmBackbone) or not isinstance(backbone.read, PlainMap):
+        return
+    old: Any = backbone.body
+    if getattr(old, "pos_embed", None) is None:
+        return
+    rows, columns = (side // STRIDE for side in size)
+    fixed = {"img_size": [count * backbone.read.patch for count in (rows, columns)]}
+    in_channels = old.patch_embed.proj.in_channels
+    new = _create_plain(backbone.name, in_channels, {"dynamic_img_size": False, **fixed})
+    state = old.state_dict()
+    state["pos_embed"] = resample_abs_pos_embed(
+        old.pos_embed.detach(),
+        new_size=[rows, columns],
+        old_size=old.patch_embed.grid_size,
+        num_prefix_tokens=0 if old.no_embed_class else old.num_prefix_tokens,
+    )
+    new.load_state_dict(state)
+    backbone.body = new.train(old.training)
 
 
 def synchronise_batch_norms(module: nn.Module) -> nn.Module:
@@ -113,14 +166,16 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
 def load_pretrained(backbone: TimmBackbone) -> None:
     """Load timm's own weights of the backbone's name, from its cache or the Hub."""
     own = _parameters_and_statistics(backbone.body)
-    given = _fetch(backbone.name)
+    given = _fetch(backbone.name, PLAIN if isinstance(backbone.read, PlainMap) else STAGED)
     fitting = {key: fit_channels(given[key], tensor) for key, tensor in own.items()}
     backbone.body.load_state_dict(fitting, strict=False)
 
 
 def load_pretrained_swin(swin: Swin, source: str) -> None:
     """Load timm's file of an ImageNet Swin (`timm/swin_tiny_patch4_window7_224.ms_in1k`)."""
-    load_imagenet_tensors(swin, official_names(_fetch(source.removeprefix("timm/"))), source)
+    load_imagenet_tensors(
+        swin, official_names(_fetch(source.removeprefix("timm/"), STAGED)), source
+    )
 
 
 def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -134,10 +189,10 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _fetch(name: str) -> dict[str, Tensor]:
-    """The state of timm's feature extractor with its own weights."""
+def _fetch(name: str, arguments: dict[str, Any]) -> dict[str, Tensor]:
+    """The state of timm's model, made with these arguments, with its own weights."""
     try:
-        return timm.create_model(name, features_only=True, pretrained=True).state_dict()
+        return timm.create_model(name, **arguments, pretrained=True).state_dict()
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(
@@ -181,12 +236,25 @@ def load_lite_package(backbone: TimmBackbone, number: int) -> None:
 
 def _create(name: str, in_channels: int) -> nn.Module:
     try:
-        return timm.create_model(name, features_only=True, pretrained=False, in_chans=in_channels)
+        return timm.create_model(name, **STAGED, pretrained=False, in_chans=in_channels)
     except RuntimeError as error:
         raise ValueError(
             f"timm offers no feature maps of a model named '{name}' ({error}); "
             "see timm.list_models() for the names"
         ) from error
+
+
+def _create_plain(name: str, in_channels: int, arguments: dict[str, Any] = PLAIN) -> nn.Module:
+    """A transformer without its head; the layers that no map depends on are left out."""
+    try:
+        vit: Any = timm.create_model(name, **arguments, pretrained=False, in_chans=in_channels)
+    except TypeError as error:
+        raise ValueError(
+            f"backbone '{name}' has maps at one stride only and takes pictures of one size only; "
+            "choose a plain ViT such as vit_small_patch14_dinov2, or a ResNet, for example"
+        ) from error
+    vit.prune_intermediate_layers(1)
+    return vit
 
 
 def _parameters_and_statistics(module: nn.Module) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mask2former.model.mask2former import Mask2Former
 from mask2former.model.placed_masks import PlacedMaskHead, PlacedMasks
 from mask2former.model.transformer_decoder import MaskHead
+from mask2former.model.vit import PyramidFirst
 
 
 @torch.no_grad()
@@ -24,6 +25,8 @@ def shorten_masks(network: Mask2Former) -> bool:
     pixel_decoder, head = network.pixel_decoder, network.transformer_decoder.mask_head
     if isinstance(pixel_decoder, PlacedMasks) and isinstance(head, PlacedMaskHead):
         pixel_decoder, head = pixel_decoder.pixel_decoder, head.head
+    if isinstance(pixel_decoder, PyramidFirst):
+        pixel_decoder = pixel_decoder.pixel_decoder
     convolution = getattr(pixel_decoder, "mask_features", None)
     if not isinstance(convolution, nn.Conv2d) or not isinstance(head, MaskHead):
         return False

@@ -60,7 +60,7 @@ def test_plain_vit_gives_a_map_at_stride_16(name):
 @pytest.mark.parametrize("name", ["test_vit", "test_vit2", "vit_small_patch16_dinov3"])
 def test_map_is_the_whole_models_features(name):
     backbone = make(name)
-    theirs = timm.create_model(name, img_size=(64, 96)).eval()
+    theirs = timm.create_model(name, img_size=(64, 96), dynamic_img_size=False).eval()
     given = backbone.body.state_dict()
     if "pos_embed" in given:  # theirs was made for this size
         given["pos_embed"] = resample_abs_pos_embed(
@@ -272,5 +272,7 @@ def test_short_masks_are_the_same_masks():
 
 @pytest.mark.parametrize("name", ["mixer_b16_224", "test_vit_relpos"])
 def test_one_map_of_one_size_is_refused(name):
+    if not timm.is_model(name):
+        pytest.skip(f"this timm has no {name}")
     with pytest.raises(ValueError, match=rf"'{name}' has maps at one stride only and takes.*; cho"):
         TimmBackbone(name)

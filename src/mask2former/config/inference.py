@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from mask2former.categories import Task
 from mask2former.config.base import Count, Settings, Share
@@ -42,5 +42,21 @@ class Test(Settings):
     ap: Literal["coco", "cityscapes", "youtube_vis"] = Field(
         "coco", description="whose average precision"
     )
+    boundary: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="measures boundary AP beside mask AP, of boundaries so wide as this part of "
+        "the picture's diagonal: 0.02 on COCO (needs the extra `boundary`)",
+    )
     tta: Tta | None = Field(None, description="for semantic maps; {} takes the paper's views")
     show_threshold: Share = Field(0.5, description="score an instance needs to be drawn or listed")
+
+    @model_validator(mode="after")
+    def _boundaries_are_measured_by_the_rules_of_coco(self) -> Self:
+        if self.boundary is not None and self.ap != "coco":
+            raise ValueError(
+                f"boundary={self.boundary} is measured by COCO's rules only; set ap=coco, or leave "
+                "boundary at null"
+            )
+        return self

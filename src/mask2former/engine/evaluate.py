@@ -42,7 +42,9 @@ def evaluate(
     shard = (team.rank, team.size)
     test = predictor.card.config.test
     categories, detections = predictor.categories, test.max_detections
-    metric = for_task(task, categories, detections, shard=shard, rules=test.ap)
+    metric = for_task(
+        task, categories, detections, shard=shard, rules=test.ap, boundary=test.boundary
+    )
     start = time.perf_counter()
     with patient_keyboard() as look_for_keyboard:
         for index in range(team.rank, len(dataset), team.size):

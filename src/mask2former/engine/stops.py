@@ -92,7 +92,10 @@ def check_shares(train: Train, processes: int) -> None:
 def check_best_by(config: Config, categories: Categories) -> None:
     """The figure that tells the best model must be one that is measured."""
     test = config.test
-    known = for_task(test.task, categories, test.max_detections, rules=test.ap).compute()
+    metric = for_task(
+        test.task, categories, test.max_detections, rules=test.ap, boundary=test.boundary
+    )
+    known = metric.compute()
     if config.train.best_by not in (None, *known):
         raise ValueError(
             f"train.best_by={config.train.best_by} is not measured; choose of {', '.join(known)}"

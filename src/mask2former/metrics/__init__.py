@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, Self
 
 from mask2former.categories import Categories
 from mask2former.metrics.average_precision import CLIP_SIDES, AveragePrecision
+from mask2former.metrics.boundary import BoundaryAP
 from mask2former.metrics.cityscapes import CityscapesAP
 from mask2former.metrics.confusion import Confusion
 from mask2former.metrics.inspection import Inspection
@@ -15,6 +16,7 @@ from mask2former.structures import Truth
 
 __all__ = [
     "AveragePrecision",
+    "BoundaryAP",
     "CityscapesAP",
     "Confusion",
     "Inspection",
@@ -57,10 +59,12 @@ def for_task(
     *,
     shard: tuple[int, int] = (0, 1),
     rules: Literal["coco", "cityscapes", "youtube_vis"] = "coco",
+    boundary: float | None = None,
 ) -> Metric:
     """The metric a task is measured with; `shard` is (rank, number of processes).
 
-    `rules` are those of average precision.
+    `rules` are those of average precision; `boundary` asks for boundary AP too, of boundaries so
+    wide, as a part of the picture's diagonal.
     """
     match task:
         case "semantic":
@@ -69,6 +73,8 @@ def for_task(
             return CityscapesAP(categories)
         case "instance" if rules == "youtube_vis":
             return AveragePrecision(categories, max_detections, sides=CLIP_SIDES, shard=shard)
+        case "instance" if boundary is not None:
+            return BoundaryAP(categories, max_detections, width=boundary, shard=shard)
         case "instance":
             return AveragePrecision(categories, max_detections, shard=shard)
         case "panoptic":

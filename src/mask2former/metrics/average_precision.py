@@ -85,11 +85,12 @@ class AveragePrecision:
                 )
         picture = {"id": self._next_picture, "height": size[0], "width": size[1]}
         self._next_picture += self._id_step
-        self._stream.update(
-            [picture],
-            list(self._annotations(truth, picture["id"])),
-            list(self._detections(prediction, picture["id"])),
-        )
+        truths = list(self._annotations(truth, picture["id"]))
+        self._count(picture, truths, list(self._detections(prediction, picture["id"])))
+
+    def _count(self, picture: dict, truths: list[dict], found: list[dict]) -> None:
+        """Match what is found in one picture with the truth."""
+        self._stream.update([picture], truths, found)
 
     def _annotations(self, truth: Truth, picture: int) -> Iterable[dict]:
         for instance in truth.instances or ():
@@ -145,13 +146,13 @@ class AveragePrecision:
         """AP; at IoU 0.50 and 0.75; of small, medium and large objects; and average recall."""
         precision, recall, _ = self.arrays()
         return {
-            "AP": _mean(precision[..., 0, -1]),
-            "AP50": _mean(precision[0, ..., 0, -1]),
-            "AP75": _mean(precision[5, ..., 0, -1]),
-            "AP_small": _mean(precision[..., 1, -1]),
-            "AP_medium": _mean(precision[..., 2, -1]),
-            "AP_large": _mean(precision[..., 3, -1]),
-            "AR": _mean(recall[..., 0, -1]),
+            "AP": mean(precision[..., 0, -1]),
+            "AP50": mean(precision[0, ..., 0, -1]),
+            "AP75": mean(precision[5, ..., 0, -1]),
+            "AP_small": mean(precision[..., 1, -1]),
+            "AP_medium": mean(precision[..., 2, -1]),
+            "AP_large": mean(precision[..., 3, -1]),
+            "AR": mean(recall[..., 0, -1]),
         }
 
     def per_class(self) -> list[dict[str, Any]]:
@@ -160,9 +161,9 @@ class AveragePrecision:
         return [
             {
                 "name": name,
-                "AP": _mean(precision[:, :, position, 0, -1]),
-                "AP50": _mean(precision[0, :, position, 0, -1]),
-                "AR": _mean(recall[:, position, 0, -1]),
+                "AP": mean(precision[:, :, position, 0, -1]),
+                "AP50": mean(precision[0, :, position, 0, -1]),
+                "AR": mean(recall[:, position, 0, -1]),
             }
             for position, name in enumerate(self._names.values())
         ]
@@ -230,6 +231,7 @@ class _PycocotoolsStream:
         return coco
 
 
-def _mean(values: np.ndarray) -> float:
+def mean(values: np.ndarray) -> float:
+    """The mean of what was measured; NaN where there was nothing."""
     measured = values[values > -1]
     return float(measured.mean()) if measured.size else float("nan")

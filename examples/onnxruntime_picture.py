@@ -9,8 +9,10 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 model, source, target = sys.argv[1:]
 session = onnxruntime.InferenceSession(model)
 about = json.loads(session.get_modelmeta().custom_metadata_map["mask2former"])
@@ -18,7 +20,7 @@ if about["outputs"] != "result":
     sys.exit(f"{model} was exported without --outputs result")
 categories, test = about["card"]["categories"], about["card"]["config"]["test"]
 
-picture = Image.open(source).convert("RGB")
+picture = ImageOps.exif_transpose(Image.open(source)).convert("RGB")  # 8 bits a channel
 scale = min(test["short_edge"] / min(picture.size), test["max_size"] / max(picture.size))
 if about["size"]:  # one size alone: the picture goes into its corner
     scale = min(scale, about["size"][1] / picture.width, about["size"][0] / picture.height)

@@ -171,6 +171,7 @@ def test_module_answers_a_fault_with_one_sentence_and_no_traceback(tmp_path: Pat
         ("predict PICTURE test.sort_edge=5 --model MODEL", "did you mean 'short_edge'?"),
         ("explain PICTURE model.dim=8 --model MODEL", "'model.dim=8': only test.* can be set"),
         ("benchmark MODEL test.short_edge=x", "the settings: test.short_edge: Input should be"),
+        ("export MODEL --format onyx --output x", "--format onyx: choose openvino or onnx"),
         (
             "export MODEL --format onnx test.task=semantic",
             "'test.task=semantic' is for --outputs result",
@@ -363,6 +364,52 @@ def test_predict_takes_test_settings_beside_the_pictures(
     assert (said.status, said.err) == (0, "")
     assert "1 pictures in" in said.out
     assert len(json.loads((tmp_path / "coco.json").read_text())["annotations"]) == 1
+
+
+def test_evaluate_writes_what_a_server_takes(
+    command: Command, model: Path, picture: Path, tmp_path: Path
+) -> None:
+    labelled = tmp_path / "labelled"
+    said = command("evaluate", model, "data.first=2", "--predictions", labelled)
+    assert (said.status, said.err) == (0, "")
+    assert f"saved: {labelled / 'instances.json'}" in said.out
+    assert {one["image_id"] for one in json.loads((labelled / "instances.json").read_text())} == {
+        1,
+        2,
+    }
+    names = ("circle", "square", "triangle")
+    classes = [{"id": place, "name": name} for place, name in enumerate(names)]
+    images = [{"id": 77, "file_name": picture.name, "height": 96, "width": 96}]
+    (tmp_path / "test.json").write_text(json.dumps({"images": images, "categories": classes}))
+    settings = (
+        "data.format=coco",
+        "data.fold=null",
+        "data.first=null",
+        f"data.root={tmp_path}",
+        "data.val={images: ., annotations: test.json}",
+    )
+    kept = command("evaluate", model, *settings, "--predictions", tmp_path / "sent")
+    assert (kept.status, kept.err) == (0, "")
+    assert "nothing is measured, as the split has no annotations" in kept.out
+    sent = json.loads((tmp_path / "sent" / "instances.json").read_text())
+    assert sent
+    assert {one["image_id"] for one in sent} == {77}
+    refused = command("evaluate", model, *settings)
+    assert refused.status == 2
+    assert "`evaluate --predictions FOLDER` writes what they take" in refused.err
+
+
+def test_predict_says_where_pictures_are_shrunk_much(
+    command: Command, model: Path, picture: Path, tmp_path: Path
+) -> None:
+    arguments = ("predict", picture, "--model", model, "--output", tmp_path / "out")
+    assert "shrunk" not in command(*arguments).out
+    with Image.open(picture) as small:
+        small.resize((400, 300)).save(picture)
+    said = command(*arguments)
+    assert "note: pictures were shrunk up to 6.2 times" in said.out
+    assert "--tile 64" in said.out
+    assert "shrunk" not in command(*arguments, "--tile", "128").out
 
 
 def test_figures_that_are_no_number_are_null(command: Command, model: Path, tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ TIFF_HEADS = (b"II*\0", b"MM\0*")
 """What TIFF files begin with."""
 LARGEST = 2**30
 """Pixels of the largest picture that is read: 32,768 x 32,768, of which an RGB copy is 3 GB."""
+CAMERA_BITS = (12, 14, 16)
+"""Of the numbers in 16-bit pictures: most cameras of microscopes have fewer than 16."""
 
 _opening = threading.Lock()
 
@@ -74,12 +76,15 @@ def count_frames(path: str | Path) -> int:
 def as_rgb(image: Image.Image, name: str | Path) -> np.ndarray:
     """The pixels of an open picture as RGB, uint8 (H, W, 3), turned upright by its EXIF tag.
 
-    Transparency is laid on white; 16-bit grey is scaled by its full range, so that 65535 is 255.
+    Transparency is laid on white. 16-bit grey is scaled by the range of its camera, so that the
+    largest number of 12, 14 or 16 bits, the first that no pixel exceeds, is 255.
     """
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # or it would be copied for nothing
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) // 257).astype(np.uint8)
+        values = np.asarray(image)
+        bits = next(bits for bits in CAMERA_BITS if values.max() < 2**bits)
+        grey = (values // ((2**bits - 1) // 255)).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise ValueError(f"{name}: pictures of 32 bits a pixel have no known range; save 16 bits")

@@ -286,6 +286,6 @@ def test_chosen_videos_keep_their_tracks_and_numbers(tmp_path: Path) -> None:
     videos = open_set(tmp_path)
     chosen = videos.select([1])
     assert (len(videos), len(chosen)) == (2, 1)
-    assert chosen.video_id(0) == 3
+    assert chosen.image_id(0) == 3
     assert chosen.truth(0).instances == videos.truth(1).instances != []
     assert chosen.is_labelled and chosen.categories == videos.categories

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ def file(tmp_path: Path) -> Path:
 def test_all_forms_of_a_picture_give_equal_results(predictor: Predictor, file: Path) -> None:
     tensor = torch.from_numpy(PICTURE).permute(2, 0, 1)
     forms = [file, str(file), Image.open(file), PICTURE, PICTURE.astype(float), tensor, tensor / 1]
+    forms += [file.read_bytes(), BytesIO(file.read_bytes())]
     first, *others = predictor(forms, task="instance")
     assert isinstance(first, InstanceResult)
     assert first.masks.shape == (len(first), 40, 57)
@@ -38,6 +40,17 @@ def test_all_forms_of_a_picture_give_equal_results(predictor: Predictor, file: P
         np.testing.assert_array_equal(other.image, PICTURE)
         np.testing.assert_array_equal(other.scores, first.scores)
         np.testing.assert_array_equal(other.plain.masks, first.plain.masks)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 14, 16])
+def test_grey_arrays_are_read_as_their_files(bits: int, tmp_path: Path) -> None:
+    """Cameras of 12 and 14 bits store 16, and would be black by the full range."""
+    depth = np.uint8 if bits == 8 else np.uint16
+    grey = PICTURE[..., 0].astype(depth) * depth((2**bits - 1) // 255)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    from_file, _ = read_source(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_source(grey)[0], from_file)
+    np.testing.assert_array_equal(from_file, np.repeat(PICTURE[..., :1], 3, axis=2))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "I;16", "exif"])
@@ -142,8 +155,10 @@ def test_unknown_task_lists_the_three(predictor: Predictor) -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (np.zeros((5, 5), np.uint8), r"an array \(H, W, 3\)"),
-        (np.zeros((5, 5, 4), np.uint8), r"an array \(H, W, 3\)"),
+        (np.zeros((5, 5)), r"an array \(H, W, 3\) or \(H, W\)"),
+        (np.zeros((5, 5, 2), np.uint8), r"an array \(H, W, 3\)"),
+        (np.zeros((0, 5), np.uint8), r"an array \(H, W, 3\)"),
+        (b"no picture", "the bytes are no picture"),
         (np.zeros((2, 5, 5, 3), np.uint8), r"an array \(H, W, 3\)"),
         (torch.zeros(5, 5, 3), r"a tensor \(3, H, W\)"),
         (torch.zeros(1, 3, 5, 5), r"a tensor \(3, H, W\)"),

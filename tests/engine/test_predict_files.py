@@ -193,7 +193,7 @@ def test_broken_file_is_told_and_the_others_go_on(
     assert len(list((tmp_path / "out" / "overlay").iterdir())) == 3
     if task == "instance":
         entries = json.loads((tmp_path / "out" / "coco.json").read_text())["images"]
-        assert [entry["file_name"] for entry in entries] == ["a.png", "b.jpg", "c.PNG"]
+        assert [entry["file_name"] for entry in entries] == ["a.png", "b.jpg", "sub/c.PNG"]
 
 
 def test_equal_names_in_different_folders_are_all_written(
@@ -204,6 +204,9 @@ def test_equal_names_in_different_folders_are_all_written(
     run(predictor, "panoptic", pictures, tmp_path / "out")
     assert len(list((tmp_path / "out" / "overlay").iterdir())) == 5
     assert len(list((tmp_path / "out" / "panoptic").iterdir())) == 5
+    listed = json.loads((tmp_path / "out" / "panoptic.json").read_text())["images"]
+    assert all((pictures / entry["file_name"]).is_file() for entry in listed)
+    assert len({entry["file_name"] for entry in listed}) == 5
 
 
 def test_line_tells_size_and_findings(predictor: Predictor, pictures: Path, tmp_path: Path) -> None:

@@ -166,6 +166,16 @@ def test_resume_without_a_checkpoint_is_said(tiny: Tiny, tmp_path: Path) -> None
         train(tiny(), tmp_path, device=CPU, resume=True, say=silent)
 
 
+def test_ended_run_stays_as_it_is(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny("train.steps=1"), tmp_path, device=CPU, say=silent)
+    before = (tmp_path / "config.json").read_bytes()
+    said: list[str] = []
+    other = tiny("train.steps=1", "data.first=5")
+    train(other, tmp_path, device=CPU, resume=True, say=said.append)
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert said[-1].startswith("this run has ended, at step 1, and stays as it is")
+
+
 def break_weights(trainer: Trainer) -> None:
     with torch.no_grad():
         trainer.learner.network.transformer_decoder.level_embed.weight.fill_(math.nan)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL.ImageFilter import GaussianBlur
 
 sys.path.insert(0, str(Path(__file__).parent))
 import make
@@ -356,12 +357,63 @@ def test_masks_of_black_and_white_have_the_two_classes_of_a_list(tmp_path: Path)
     )
     (tmp_path / "classes.txt").write_text("background\ncell\n")
     found = find_layout(tmp_path)
-    assert "the maps hold 0 and 255 alone, so 255 is cell" in found.says
+    assert "the maps hold 0 and 255 alone, so 0 is background and 255 is cell" in found.says
     train, _ = build_splits(found.data, "semantic")
     assert train.categories.names == ["background", "cell"]
     semantic = train.truth(0).semantic
     assert semantic is not None
     assert (semantic == (SPLITS["train"][0].classes > 0)).all()
+
+
+def test_mask_of_one_listed_class_has_the_class_at_255(tmp_path: Path) -> None:
+    """One name is written for one class; 255 is it, and not what nobody counts."""
+    make.label_maps(
+        tmp_path, SPLITS, paint=lambda v: make.Image.fromarray((v > 0).astype(np.uint8) * 255)
+    )
+    (tmp_path / "classes.txt").write_text("road\n")
+    found = find_layout(tmp_path)
+    assert "the maps hold 0 and 255 alone, so 0 is background and 255 is road" in found.says
+    train, _ = build_splits(found.data, "semantic")
+    assert train.categories.names == ["background", "road"]
+    semantic = train.truth(0).semantic
+    assert semantic is not None
+    assert (semantic == (SPLITS["train"][0].classes > 0)).all()
+
+
+def test_softened_mask_is_refused(tmp_path: Path) -> None:
+    """A mask that was resized smoothly would have hundreds of classes."""
+
+    def soften(values: np.ndarray) -> make.Image.Image:
+        mask = make.Image.fromarray((values > 0).astype(np.uint8) * 255)
+        return mask.resize((400, 300), make.Image.Resampling.NEAREST).filter(GaussianBlur(2))
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for index, scene in enumerate(SPLITS["train"][:3]):
+        soften(scene.classes).convert("RGB").save(tmp_path / "images" / f"{index}.png")
+        soften(scene.classes).save(tmp_path / "masks" / f"{index}.png")
+    with pytest.raises(ValueError, match=r"values between them, as of softened borders"):
+        find_layout(tmp_path)
+
+
+def test_missing_picture_is_told_by_the_reader_and_hides_no_data_set(tmp_path: Path) -> None:
+    make.coco(tmp_path, SPLITS)
+    missing = tmp_path / "train2017" / f"{SPLITS['train'][0].name}.png"
+    missing.unlink()
+    found = find_layout(tmp_path)
+    with pytest.raises(ValueError, match=missing.name):
+        build_splits(found.data, "instance")
+
+
+def test_paths_of_another_machine_are_names(tmp_path: Path) -> None:
+    make.coco(tmp_path, SPLITS)
+    for split, way in (("train", "C:\\\\Users\\\\anna\\\\"), ("val", "../../data/upload/1/")):
+        path = tmp_path / "annotations" / f"instances_{split}2017.json"
+        name = SPLITS[split][0].name
+        path.write_text(path.read_text().replace(f'"{name}.png"', f'"{way}{name}.png"'))
+    train, val = build_splits(find_layout(tmp_path).data, "instance")
+    assert Path(train.file(0)).is_file()
+    assert Path(val.file(0)).is_file()
 
 
 def test_a_255_beside_other_values_is_nobody(tmp_path: Path) -> None:

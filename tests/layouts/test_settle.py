@@ -17,7 +17,7 @@ from mask2former import cli
 from mask2former.build import build_model, build_split, build_splits
 from mask2former.categories import Categories, Category
 from mask2former.checkpoint import ModelCard, save_model
-from mask2former.config import Config, ResizeAndCrop, dump_config, load_config, parse_config
+from mask2former.config import Config, ResizeAndCrop, Split, dump_config, load_config, parse_config
 from mask2former.config.recipes import read_overrides
 from mask2former.layouts import settle, settle_evaluation, with_own_settings
 
@@ -111,6 +111,32 @@ def test_evaluation_reads_nameless_maps_with_the_models_classes(tmp_path: Path) 
     dataset = build_split(config.data, "val", "semantic", known)
     assert dataset.categories.names == list(names)
     assert (dataset.truth(0).semantic == SPLITS["val"][0].classes).all()
+
+
+def test_evaluation_finds_the_endings_of_other_data(tmp_path: Path) -> None:
+    """The training's maps were called a_mask.png, these are called a.png."""
+    make.label_maps(tmp_path, SPLITS)
+    model = load_config("tiny/camvid", ["data.endings=['', _mask]", "data.classes=[a, b, c]"])
+    typed = {"data": {"root": str(tmp_path)}}
+    own = model.data.model_copy(
+        update={
+            "root": tmp_path,
+            "train": Split(images=Path("images/train"), annotations=Path("labels/train")),
+            "val": Split(images=Path("images/val"), annotations=Path("labels/val")),
+        }
+    )
+    config = model.model_copy(update={"data": own})
+    found, _ = settle_evaluation(config, typed, "val", wanted="semantic")
+    assert found.data.endings == ("", "")
+
+
+def test_evaluation_says_which_data_is_not_here(tmp_path: Path) -> None:
+    config = load_config("nuclei", [f"data.root={tmp_path}/gone"])
+    with pytest.raises(ValueError, match=r"trained on \(.*gone\) is not here; name a data folder"):
+        settle_evaluation(config, {}, "val", wanted="instance")
+    typed = {"data": {"root": f"{tmp_path}/gone"}}
+    with pytest.raises(ValueError, match=r"gone: there is no such data folder"):
+        settle_evaluation(config, typed, "val", wanted="instance")
 
 
 def test_model_of_separated_regions_is_measured_on_such(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def export(
     if calibrate is not None and not data:
         raise ValueError("--calibrate is for --int8 DATA; leave it out")
     asked = as_size(size) if size else None
-    path = output or default_path(as_format(form))
+    form = as_format(form)
+    path = output or default_path(form)
     demand_libraries(form, *(["nncf"] if data else []))
     demand_place(path, form)
     network, card = load_model(find_model(model))

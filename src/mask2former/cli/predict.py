@@ -11,6 +11,9 @@ import typer
 
 from mask2former.cli.words import Device, TaskName, as_task, complain, part_settings
 
+SHRUNK = 3.0
+"""How many times a picture may be shrunk before a person should hear of it."""
+
 
 def predict(
     source: Annotated[
@@ -55,6 +58,8 @@ def predict(
     wanted = as_task(task) or predictor.task
     if threshold is not None:
         check_threshold(threshold, wanted)
+    if wanted == "semantic" and all(predictor.categories.is_thing):
+        print("note: this model knows objects alone, and a semantic map gives every pixel one")
     session = Session(
         predictor,
         wanted,
@@ -70,6 +75,12 @@ def predict(
     print(f"{session.done} {kind} in {time.perf_counter() - start:.1f} s{failed}")
     for written in session.written:
         print(f"saved: {written}")
+    if session.shrunk >= SHRUNK and not predictor.takes_clips:
+        side = predictor.card.config.test.short_edge
+        print(
+            f"note: pictures were shrunk up to {session.shrunk:.1f} times for the network; what is "
+            f"small in them is found by --tile {side}"
+        )
     print(f"model licence: {predictor.card.licence}")
     print("next: `mask2former train auto data.root=FOLDER` trains on your own pictures")
     if session.failed:

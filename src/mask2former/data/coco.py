@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,7 +136,14 @@ def _read_entry(entry: Entry, folder: Path, path: Path) -> Picture:
             f"{path}: image {entry['id']} is said to be {size[1]} x {size[0]} pixels, more "
             "than can be read; mend its height and width"
         )
-    return Picture(entry["id"], folder / entry["file_name"], size)
+    return Picture(entry["id"], folder / own_path(entry["file_name"]), size)
+
+
+def own_path(name: str) -> str:
+    """A file's path below its folder; of one on another machine (C:\\..., /..., ../) the name."""
+    path = name.replace("\\", "/")
+    is_theirs = path.startswith(("/", "../")) or path[1:3] == ":/"
+    return PurePosixPath(path).name if is_theirs else path
 
 
 def read_picture(picture: Picture, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:

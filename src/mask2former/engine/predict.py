@@ -71,9 +71,10 @@ class Predictor:
     It takes the network over: batch norms are folded into the weights, for inference. An exported
     network is run as it is.
 
-    Takes a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), RGB 0..255; a list
-    of these gives a list. A model of other channels takes arrays (H, W, C) of its own numbers. To
-    a video model each is a clip of one frame; longer ones go to `clip`.
+    Takes a path, a file's bytes, a PIL image, a uint8 array (H, W, 3) or (H, W), or a tensor
+    (3, H, W), RGB 0..255; a list of these gives a list. A model of other channels takes arrays
+    (H, W, C) of its own numbers. To a video model each is a clip of one frame; longer ones go to
+    `clip`.
     """
 
     def __init__(

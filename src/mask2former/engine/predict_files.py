@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from mask2former.config import Task
+from mask2former.data.transforms import shorten
 from mask2former.engine.pipeline import ahead, in_turn
 from mask2former.engine.predict import Predictor
 from mask2former.engine.sources import read_frames
@@ -167,6 +168,7 @@ class Session:
     written: list[str] = field(default_factory=list)
     failed: int = 0
     done: int = 0
+    shrunk: float = 1.0
 
     def __post_init__(self) -> None:
         if self.tiling is not None and self.predictor.takes_clips:
@@ -179,6 +181,7 @@ class Session:
     def run(self, files: Sequence[Path]) -> None:
         """Segment and save every file."""
         make_folder(self.output)
+        below = paths_below(files)
         chosen = [self.known[name] for name in self.formats if name != OVERLAY]
         with patient_keyboard() as look_for_keyboard, ExitStack() as stack:
             writers = [
@@ -186,8 +189,8 @@ class Session:
                 for form in chosen
             ]
             for answer in self.answers(files):
-                source = None if is_video(answer.path) else answer.path
-                record = Record(answer.frames, answer.result.plain, source)
+                source, picture = (answer.path, below[answer.path]) if alone(answer) else (None, "")
+                record = Record(answer.frames, answer.result.plain, source, picture)
                 for add in writers:
                     add(record)
                 del answer, record
@@ -272,10 +275,18 @@ class Session:
             replace_file(path, answer.result.draw(number).save)
         return answer
 
+    def shrinks(self, size: tuple[int, int]) -> float:
+        """How many times larger a picture is than the network sees it."""
+        test = self.predictor.card.config.test
+        return (
+            1.0 if self.tiling else min(size) / min(shorten(size, test.short_edge, test.max_size))
+        )
+
     def line(self, answer: Answer) -> str:
         """What a person reads of one picture or clip."""
         result = answer.result
         height, width = result.image.shape[-3:-1]
+        self.shrunk = max(self.shrunk, self.shrinks((height, width)))
         length = f", {len(answer.frames)} frames" if result.image.ndim == 4 else ""
         found = result.summary()
         if isinstance(result, InstanceResult) and len(result) == 0:
@@ -283,6 +294,20 @@ class Session:
         return (
             f"{answer.shown}: {width}x{height}{length}  {found}  ({answer.seconds * 1000:.0f} ms)"
         )
+
+
+def alone(answer: Answer) -> bool:
+    """Whether an answer is about a picture that is a file of its own."""
+    return len(answer.frames) == 1 and answer.path.is_file() and not is_video(answer.path)
+
+
+def paths_below(files: Sequence[Path]) -> dict[Path, str]:
+    """The path of every file below the folder that all of them are in."""
+    try:
+        common = os.path.commonpath([file.absolute().parent for file in files] or [""])
+    except ValueError:  # on several drives
+        return {file: file.name for file in files}
+    return {file: file.absolute().relative_to(common).as_posix() for file in files}
 
 
 def name_apart(files: Sequence[Path]) -> list[str]:

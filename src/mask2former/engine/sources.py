@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
-from typing import cast
+from typing import IO, Any, cast
 
 import numpy as np
 from PIL import Image
@@ -14,12 +15,16 @@ from mask2former.files import as_rgb
 from mask2former.frames import read_clip, stack_frames
 from mask2former.rasters import order_channels, reader
 
-Source = str | Path | Image.Image | np.ndarray | Tensor
+Source = str | Path | bytes | IO[bytes] | Image.Image | np.ndarray | Tensor
 ClipSource = str | Path | np.ndarray | Tensor | Iterable[Source]
 
 
 def read_source(source: Source, channels: int | None = None) -> tuple[np.ndarray, str]:
-    """A picture in any accepted form as (H, W, C), and its name: 8-bit RGB, or its own channels."""
+    """A picture in any accepted form as (H, W, C), and its name: 8-bit RGB, or its own channels.
+
+    Grey arrays (H, W) of 8 or 16 bits and RGBA ones (H, W, 4) are read as files of them are.
+    """
+    source = _opened(source, channels)
     match source:
         case str() | Path():
             return reader(channels)(source), str(source)
@@ -37,7 +42,8 @@ def read_source(source: Source, channels: int | None = None) -> tuple[np.ndarray
     if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != 3:
         found = f", not {array.shape}" if isinstance(array, np.ndarray) else ""
         raise ValueError(
-            f"a picture is a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W){found}"
+            "a picture is a path, a file's bytes, a PIL image, an array (H, W, 3) or (H, W), or a "
+            f"tensor (3, H, W){found}"
         )
     if 0 in array.shape:
         raise ValueError(f"the picture has no pixel: its size is {array.shape[:2]}")
@@ -57,6 +63,26 @@ def read_frames(source: ClipSource, channels: int | None = None) -> tuple[np.nda
         )
     pictures = (read_source(cast("Source", picture), channels) for picture in source)
     return stack_frames((image for image, _ in pictures), "the clip"), "clip"
+
+
+def _opened(source: Any, channels: int | None) -> Any:
+    """What Pillow can open, as a picture of Pillow's; all else as it is."""
+    if isinstance(source, bytes) or (hasattr(source, "read") and hasattr(source, "seek")):
+        try:
+            return Image.open(BytesIO(source) if isinstance(source, bytes) else source)
+        except OSError as error:
+            raise ValueError("the bytes are no picture that can be read") from error
+    if channels is None and isinstance(source, np.ndarray) and _is_grey_or_rgba(source):
+        return Image.fromarray(source)
+    return source
+
+
+def _is_grey_or_rgba(array: np.ndarray) -> bool:
+    if array.size == 0:
+        return False
+    if array.ndim == 2:
+        return array.dtype in (np.uint8, np.uint16)
+    return array.ndim == 3 and array.shape[2] == 4 and array.dtype == np.uint8
 
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:

@@ -162,6 +162,12 @@ class Trainer:
             self.say(f"stopped: {patience} evaluations without a better model")
         return self.folder.path
 
+    def has_ended(self) -> bool:
+        """Whether a resumed run has neither a step nor an evaluation left."""
+        progress = self.progress
+        measured = not len(self.val_set) or progress.measured >= progress.step
+        return progress.step > 0 and measured and (not self.has_steps_left() or self.has_settled())
+
     def make_up(self) -> None:
         """Measure the step at which the last life of the run ended before it was measured."""
         progress = self.progress
@@ -399,6 +405,12 @@ def train(
         if warning is not None:
             trainer.say(f"warning: {warning}")
         ending.act = trainer.stop
+        if trainer.has_ended():
+            trainer.say(
+                f"this run has ended, at step {trainer.progress.step}, and stays as it is; to "
+                "train on, give it more train.steps, or begin another --from this one"
+            )
+            return output
         return trainer.run()
 
     leads = os.environ.get("RANK", "0") == "0"

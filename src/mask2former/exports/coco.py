@@ -108,7 +108,9 @@ def _written(path: Path, categories: Categories, shape: Shape) -> Iterator[Add]:
 
         def add(record: Record) -> None:
             height, width = size_of(record.result)
-            image = document.hold({"file_name": record.file, "height": height, "width": width})
+            image = document.hold(
+                {"file_name": record.picture_name, "height": height, "width": width}
+            )
             for region in regions(record.result):
                 document.annotate(
                     {

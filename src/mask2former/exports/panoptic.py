@@ -31,7 +31,9 @@ def write_panoptic(folder: Path, categories: Categories) -> Iterator[Add]:
                 )
             written.add(name)
             write_png(folder / "panoptic" / name, as_colors(record.result.ids[0]))
-            image = document.hold({"file_name": record.file, "height": height, "width": width})
+            image = document.hold(
+                {"file_name": record.picture_name, "height": height, "width": width}
+            )
             segments = [
                 {
                     "id": region.id,

@@ -21,10 +21,16 @@ class Record(NamedTuple):
     frames: Sequence[str]  # their files, relative to the folder of pictures
     result: Result
     source: Path | None = None  # the picture itself, for formats that point to it
+    picture: str = ""  # its path below the folder of all pictures, where that is another name
+
+    @property
+    def picture_name(self) -> str:
+        """What lists of results call the picture; ValueError for a clip."""
+        return self.picture or self.file
 
     @property
     def file(self) -> str:
-        """The picture's file; ValueError for a clip."""
+        """The name from which those of its results are made; ValueError for a clip."""
         if len(self.frames) != 1:
             raise ValueError(f"{self.frames[0]}: a clip cannot be saved as a single picture")
         return self.frames[0]

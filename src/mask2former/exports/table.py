@@ -28,7 +28,7 @@ def write_table(folder: Path, categories: Categories) -> Iterator[Add]:
                 score = "" if region.score is None else f"{region.score:.4f}"
                 centre = (f"{place:.2f}" for place in region.centroid)
                 name = categories[region.label].name
-                about = (record.file, region.id, name, score, region.area)
+                about = (record.picture_name, region.id, name, score, region.area)
                 table.writerow((*about, *region.box, *centre))
 
         yield add

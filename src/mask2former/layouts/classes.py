@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from mask2former.categories import Categories, Color
 from mask2former.config import ClassEntry, Data
 from mask2former.data.class_files import read_class_file, read_ignored
-from mask2former.files import read_mode
+from mask2former.files import read_label_map, read_mode
 from mask2former.layouts.found import NotThisError
 from mask2former.layouts.scan import Scan, scan
 
@@ -32,6 +34,10 @@ NOBODY = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "unknown")
 VOID = 255
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 MOST_CLASSES = 256
+SHARP = 0.9
+"""The part of a softened mask's pixels that is 0 or 255 still."""
+MOST_SHARP = 32
+"""More values than these may be softened borders of a mask of 0 and 255."""
 SAMPLE = 20
 """Maps that are looked into where a list tells the classes."""
 
@@ -52,7 +58,7 @@ def name_classes(data: Data, maps: Sequence[Path], *, is_named: bool = False) ->
     """
     path = find_list(data)
     if path is None:
-        return _from_what_occurs(data, scan(maps), is_named=is_named)
+        return _from_what_occurs(data, scan(maps), maps, is_named=is_named)
     categories, ignore = read_class_file(path), read_ignored(path) or (VOID,)
     if not read_ignored(path) and _is_mask(categories, maps):
         return _as_mask(data, categories, path)
@@ -97,24 +103,31 @@ def find_list(data: Data) -> Path | None:
 
 
 def _is_mask(categories: Categories, maps: Sequence[Path]) -> bool:
-    """Whether two classes, listed from 0 on, are told by 0 and 255 as in a mask."""
-    if [category.id for category in categories] != [0, 1] or read_mode(maps[0]) not in ("1", "L"):
+    """Whether 0 and 255 tell two classes, listed from 0 on, or one from what it is not."""
+    ids = [category.id for category in categories]
+    if (len(ids) > 1 and ids != [0, 1]) or read_mode(maps[0]) not in ("1", "L"):
         return False
     few = scan(maps[:: max(1, len(maps) // SAMPLE)])
     return few.values == {0, VOID} and scan(maps).values == {0, VOID}
 
 
 def _as_mask(data: Data, categories: Categories, path: Path) -> Named:
-    below, above = _entries(categories)
-    classes = (below, above.model_copy(update={"id": VOID}))
-    says = [f"2 classes from {path.name}", f"the maps hold 0 and 255 alone, so 255 is {above.name}"]
+    *below, above = _entries(categories)
+    below = below or [ClassEntry(id=0, name="background", is_thing=False)]
+    classes = (*below, above.model_copy(update={"id": VOID}))
+    says = [
+        f"{len(categories)} classes from {path.name}",
+        f"the maps hold 0 and 255 alone, so 0 is {below[0].name} and 255 is {above.name}",
+    ]
     data = data.model_copy(update={"classes": classes, "ignore": ()})
     data, more = without_nobody(data, categories.names)
     return Named(data, [*says, *more], f"values 0, {VOID}", is_known=True)
 
 
-def _from_what_occurs(data: Data, found: Scan, *, is_named: bool) -> Named:
+def _from_what_occurs(data: Data, found: Scan, maps: Sequence[Path], *, is_named: bool) -> Named:
     """Classes of maps without a list: a name for every value or colour."""
+    if len(found.values) > MOST_SHARP and VOID in found.values:
+        demand_sharp(maps)
     keys: list[int | Color] = sorted(found.colors)
     is_mask = set(keys) == {BLACK, WHITE} or found.values == {0, VOID}
     if not found.is_colored:
@@ -148,6 +161,19 @@ def _from_what_occurs(data: Data, found: Scan, *, is_named: bool) -> Named:
     update = {"classes": entries, "ignore": () if is_mask else (VOID,), "colors": colors or None}
     form = f"{len(keys)} colours" if found.is_colored else f"values {_listed(keys)}"
     return Named(data.model_copy(update=update), says, form, is_known=False)
+
+
+def demand_sharp(maps: Sequence[Path]) -> None:
+    """Raise ValueError for masks of 0 and 255 whose borders have all values between."""
+    for file in maps[:: max(1, len(maps) // SAMPLE)]:
+        counts = np.bincount(read_label_map(file).ravel(), minlength=VOID + 1)
+        between = np.count_nonzero(counts) - 2
+        ends = counts[[0, VOID]]
+        if ends.all() and between > MOST_SHARP and ends.sum() >= SHARP * counts.sum():
+            raise ValueError(
+                f"{file}: a mask of 0 and 255 with {between} values between them, as of softened "
+                "borders; save it without smoothing (nearest pixel), or cut its values at 128"
+            )
 
 
 def _number_names(keys: Sequence[int | Color]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mask2former.config import Data, Format, Split, Task
+from mask2former.data.coco import own_path
 from mask2former.faults import shorten
 from mask2former.layouts.found import Explicit, Found, NotThisError
 from mask2former.layouts.places import (
@@ -184,7 +185,11 @@ def _file_names(entry: dict[str, Any]) -> list[Any]:
 
 def _folder_of(root: Path, names: Sequence[str], found: Annotations, setting: str) -> Path:
     """The one folder with these files, rather of the file's own split, rather beside it."""
-    holders = [f for f in folders_below(root) if names and all((f / n).is_file() for n in names)]
+    counts = {f: sum((f / own_path(n)).is_file() for n in names) for f in folders_below(root)}
+    most = max(counts.values(), default=0)
+    # A few may be missing, which the reader says one by one.
+    holders = [folder for folder in counts if most and counts[folder] == most]
+    holders = holders if 2 * most >= len(names) else []
     for prefer in (
         lambda f: split_of(f.relative_to(root).as_posix()) == found.split,
         lambda f: f == found.path.parent,

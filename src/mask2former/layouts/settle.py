@@ -10,7 +10,6 @@ from typing import Any
 from mask2former.config import (
     Config,
     Data,
-    Format,
     Split,
     SplitName,
     Task,
@@ -74,6 +73,7 @@ def settle_evaluation(
     Label maps without a list of classes are read with the model's own classes and values, and
     classes are joined and left out as they were in training.
     """
+    _demand_data(config.data, typed, split)
     if _is_settled(config.data, typed, (split,)):
         return _as_it_is(config, typed)
     found = _find_for(config, typed, wanted)
@@ -131,18 +131,35 @@ def _is_settled(data: Data, typed: Mapping[str, Any], splits: tuple[SplitName, .
     return (
         all(split.images and split.annotations for split in used)
         and all((data.root / path).exists() for path in _named_paths(data, used))
-        and all(_fits(data.format, data.root / (split.annotations or "")) for split in used)
+        and all(_fits(data, data.root / (split.annotations or "")) for split in used)
     )
 
 
-def _fits(kind: Format, annotations: Path) -> bool:
+def _demand_data(data: Data, typed: Mapping[str, Any], split: SplitName) -> None:
+    """Raise ValueError where the data of the training is not here, and nobody names another."""
+    named = typed.get("data", {}).keys()
+    if "root" in named and data.root is not None and not data.root.is_dir():
+        raise ValueError(f"{data.root}: there is no such data folder")
+    annotations = data.source(split).annotations
+    if data.format == "shapes" or annotations is None or named & {"root", "format", split, "train"}:
+        return
+    if not ((data.root or Path()) / annotations).exists():
+        raise ValueError(
+            f"the data that the model was trained on ({data.root or annotations}) is not here; "
+            "name a data folder: evaluate MODEL FOLDER"
+        )
+
+
+def _fits(data: Data, annotations: Path) -> bool:
     """Whether a folder holds annotations of the format: many call theirs `labels/train`."""
+    kind, ending = data.format, data.endings[1]
     if kind == "yolo":
         return any(file.suffix == ".txt" for file in files_below(annotations))
     if kind == "labelme":
         return next(iter(drawings_below(annotations).values()), None) is not None
     if kind in ("label_maps", "object_maps", "voc", "cityscapes"):
-        return next(pictures_below(annotations), None) is not None
+        maps = pictures_below(annotations)
+        return any(f.stem.endswith(ending) or f.name.endswith(ending) for f in maps)
     return annotations.is_file()
 
 

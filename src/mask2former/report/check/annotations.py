@@ -9,6 +9,7 @@ import numpy as np
 
 from mask2former import config as c
 from mask2former.data import Dataset
+from mask2former.data.coco import own_path
 from mask2former.data.entries import Entry
 from mask2former.files import files_below, pictures_below, read_json
 from mask2former.report.check.findings import Findings
@@ -33,7 +34,7 @@ def check_files(data: c.Data, split: c.Split, findings: Findings) -> None:
             (pictures,) = _entries(annotations, "images")
             check_unlisted(annotations, pictures, images, findings)
         case "label_maps" | "object_maps" | "voc":
-            check_lossy(annotations, findings)
+            check_lossy(annotations, data.endings[1], findings)
         case "yolo":
             check_strays(images, annotations, findings)
 
@@ -64,7 +65,7 @@ def check_boxes(
 
 def check_unlisted(path: Path, pictures: Sequence[Entry], images: Path, findings: Findings) -> None:
     """Which pictures of the folder does the file not list?"""
-    listed = {str(entry.get("file_name")) for entry in pictures}
+    listed = {own_path(str(entry.get("file_name"))) for entry in pictures}
     files = (file.relative_to(images) for file in sorted(pictures_below(images)))
     missing = [file.as_posix() for file in files if file.as_posix() not in listed]
     if missing:
@@ -72,9 +73,10 @@ def check_unlisted(path: Path, pictures: Sequence[Entry], images: Path, findings
         findings.add("note", path, "images", f"{sentence}, for one {missing[0]}")
 
 
-def check_lossy(folder: Path, findings: Findings) -> None:
-    """Are label maps stored in a way that changes their values?"""
-    lossy = [file for file in sorted(pictures_below(folder)) if file.suffix.lower() in LOSSY]
+def check_lossy(folder: Path, ending: str, findings: Findings) -> None:
+    """Are label maps, whose names have an ending, stored in a way that changes their values?"""
+    maps = (f for f in sorted(pictures_below(folder)) if f.stem.endswith(ending))
+    lossy = [file for file in maps if file.suffix.lower() in LOSSY]
     if lossy:
         sentence = f"{folder}: {len(lossy)} label maps are JPEG or WebP, which change values at"
         findings.add("warning", folder, "", f"{sentence} borders, for one {lossy[0]}; save PNG")

@@ -95,7 +95,7 @@ class Categories(Sequence[Category]):
             return wanted
         if sorted(self.names) != sorted(wanted.names):
             ours, theirs = ({*a.names} - {*b.names} for a, b in ((self, wanted), (wanted, self)))
-            hint = ""
+            hint = "; data.merge and data.ignore_classes join, rename and leave out classes"
             if len(ours) == len(theirs) == 1:
                 hint = f"; data.merge={{{theirs.pop()}: [{ours.pop()}]}} takes one for the other"
             raise ValueError(

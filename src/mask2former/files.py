@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from mask2former.categories import Categories
 from mask2former.faults import naming
 from mask2former.structures import IGNORE
 from mask2former.writing import replace_file
@@ -208,14 +207,6 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
     """Write pixels (H, W) of 8 or 16 bits, or (H, W, 3), as a PNG."""
     picture = Image.fromarray(pixels)
     replace_file(Path(path), lambda beside: picture.save(beside, format="PNG"))
-
-
-def coco_categories(categories: Categories) -> list[dict[str, Any]]:
-    """The `categories` of a COCO file."""
-    return [
-        {"id": c.id, "name": c.name, "isthing": int(c.is_thing), "color": list(c.color)}
-        for c in categories
-    ]
 
 
 def _finite(value: Any) -> Any:

@@ -17,14 +17,14 @@ from PIL import Image
 
 from mask2former import rle
 from mask2former.categories import Categories
-from mask2former.exports.coco import result_entries
-from mask2former.exports.geojson import geojson_document
-from mask2former.exports.labelme import labelme_document
-from mask2former.exports.regions import regions, size_of
-from mask2former.exports.yolo import yolo_lines
-from mask2former.exports.youtube_vis import track_entries
 from mask2former.files import write_label_map
 from mask2former.render import overlay
+from mask2former.saving.coco import result_entries
+from mask2former.saving.geojson import geojson_document
+from mask2former.saving.labelme import labelme_document
+from mask2former.saving.regions import regions, size_of
+from mask2former.saving.yolo import yolo_lines
+from mask2former.saving.youtube_vis import track_entries
 from mask2former.structures import Instances, Panoptic, Segment, SemanticMap
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from mask2former import rle
 from mask2former.categories import Categories, Category
 from mask2former.data import CocoInstances, LabelmeShapes
-from mask2former.exports.labelme import write_labelme
-from mask2former.exports.regions import Record
 from mask2former.polygons import outlines
+from mask2former.saving.labelme import write_labelme
+from mask2former.saving.regions import Record
 from mask2former.structures import Instances
 
 SQUARE = [[2, 3], [10, 3], [10, 9], [2, 9]]

@@ -24,7 +24,7 @@ from PIL import Image
 
 from mask2former import __version__, rle
 from mask2former.engine.predict import Predictor, load
-from mask2former.exports.maps import number_map
+from mask2former.saving.maps import number_map
 from mask2former.serve import uploads
 from mask2former.serve.app import create_app
 from mask2former.structures import Instances

@@ -21,7 +21,11 @@ from mask2former.engine.predict import Predictor
 from mask2former.engine.sources import read_frames
 from mask2former.engine.stops import patient_keyboard
 from mask2former.engine.tiles import Tiling
-from mask2former.exports import (
+from mask2former.faults import explain, naming
+from mask2former.files import count_frames, files_below, is_picture
+from mask2former.frames import by_number, is_video, read_video
+from mask2former.results import InstanceResult, PictureResult
+from mask2former.saving import (
     CLIP_FORMATS,
     FORMATS,
     OVERLAY,
@@ -29,10 +33,6 @@ from mask2former.exports import (
     Record,
     choose_formats,
 )
-from mask2former.faults import explain, naming
-from mask2former.files import count_frames, files_below, is_picture
-from mask2former.frames import by_number, is_video, read_video
-from mask2former.results import InstanceResult, PictureResult
 from mask2former.writing import make_folder, replace_file
 
 T = TypeVar("T")

@@ -10,10 +10,10 @@ from mask2former.config import Task
 from mask2former.data import Dataset
 from mask2former.data.video import YouTubeVIS
 from mask2former.engine.predict import Predictor
-from mask2former.exports.benchmark import write_results
-from mask2former.exports.coco import result_entries
-from mask2former.exports.youtube_vis import track_entries
 from mask2former.files import to_json
+from mask2former.saving.benchmark import write_results
+from mask2former.saving.coco import result_entries
+from mask2former.saving.youtube_vis import track_entries
 from mask2former.structures import Instances, Result
 from mask2former.writing import replace_text
 

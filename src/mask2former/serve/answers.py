@@ -14,11 +14,11 @@ from mask2former.categories import Categories
 from mask2former.config import Task
 from mask2former.config.base import Settings, Share
 from mask2former.config.inference import Test
-from mask2former.exports.coco import polygons, run_lengths
-from mask2former.exports.maps import number_map
-from mask2former.exports.regions import Region, regions, size_of
 from mask2former.files import as_label_map, to_json
 from mask2former.results import PictureResult
+from mask2former.saving.coco import polygons, run_lengths
+from mask2former.saving.maps import number_map
+from mask2former.saving.regions import Region, regions, size_of
 from mask2former.structures import SemanticMap
 
 FormName = Literal["json", "overlay", "labels", "ids", "geojson", "labelme"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mask2former.categories import Categories
-from mask2former.exports.regions import Add, Record, regions, size_of
 from mask2former.files import to_json
+from mask2former.saving.regions import Add, Record, regions, size_of
 from mask2former.structures import Result
 from mask2former.writing import replace_text
 

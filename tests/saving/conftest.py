@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mask2former.categories import Categories
-from mask2former.exports import CLIP_FORMATS, FORMATS, Record
+from mask2former.saving import CLIP_FORMATS, FORMATS, Record
 from mask2former.structures import Instances, Panoptic, Result, Segment, SemanticMap
 
 HEIGHT, WIDTH = 80, 120

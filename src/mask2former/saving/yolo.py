@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 
 from mask2former.categories import Categories
-from mask2former.exports.regions import Add, Record, regions, size_of
 from mask2former.polygons import joined
+from mask2former.saving.regions import Add, Record, regions, size_of
 from mask2former.structures import Result
 from mask2former.writing import replace_text
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from mask2former.categories import Categories, Task
-from mask2former.exports.coco import result_entries
-from mask2former.exports.panoptic import as_colors
 from mask2former.files import to_json, write_png
+from mask2former.saving.coco import result_entries
+from mask2former.saving.panoptic import as_colors
 from mask2former.structures import IGNORE, Instances, Panoptic, Result, SemanticMap
 from mask2former.writing import growing_text
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mask2former.categories import Categories
-from mask2former.exports.regions import Add, Record, regions, size_of
 from mask2former.files import write_label_map, write_png
+from mask2former.saving.regions import Add, Record, regions, size_of
 from mask2former.structures import Result, SemanticMap
 
 MOST = np.iinfo(np.uint16).max

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mask2former import rle
 from mask2former.categories import Categories
-from mask2former.exports.coco import coco_document
-from mask2former.exports.regions import Add, Record
+from mask2former.saving.coco import coco_document
+from mask2former.saving.regions import Add, Record
 from mask2former.structures import Instances
 
 

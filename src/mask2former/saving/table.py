@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from mask2former.categories import Categories
-from mask2former.exports.regions import Add, Record, regions
+from mask2former.saving.regions import Add, Record, regions
 from mask2former.writing import growing_text
 
 COLUMNS = ("file", "id", "class", "score", "area", "x", "y", "width", "height")

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from mask2former.categories import Categories
-from mask2former.exports.coco import coco_document
-from mask2former.exports.regions import Add, Record, regions, size_of
 from mask2former.files import write_png
+from mask2former.saving.coco import coco_document
+from mask2former.saving.regions import Add, Record, regions, size_of
 from mask2former.structures import Panoptic
 
 

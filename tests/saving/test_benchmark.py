@@ -11,8 +11,8 @@ from pycocotools.coco import COCO
 
 from mask2former import rle
 from mask2former.categories import Categories
-from mask2former.exports.benchmark import write_results
 from mask2former.files import read_label_map, read_panoptic_ids
+from mask2former.saving.benchmark import write_results
 from mask2former.structures import Instances, Panoptic, Segment, SemanticMap
 
 CATEGORIES = Categories.from_json(

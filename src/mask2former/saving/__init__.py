@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mask2former.categories import Categories, Task
-from mask2former.exports.coco import write_coco, write_coco_polygons
-from mask2former.exports.geojson import write_geojson
-from mask2former.exports.labelme import write_labelme
-from mask2former.exports.maps import write_labels, write_masks
-from mask2former.exports.panoptic import write_panoptic
-from mask2former.exports.regions import Add, Record
-from mask2former.exports.table import write_table
-from mask2former.exports.yolo import write_yolo
-from mask2former.exports.youtube_vis import write_tracks
+from mask2former.saving.coco import write_coco, write_coco_polygons
+from mask2former.saving.geojson import write_geojson
+from mask2former.saving.labelme import write_labelme
+from mask2former.saving.maps import write_labels, write_masks
+from mask2former.saving.panoptic import write_panoptic
+from mask2former.saving.regions import Add, Record
+from mask2former.saving.table import write_table
+from mask2former.saving.yolo import write_yolo
+from mask2former.saving.youtube_vis import write_tracks
 
 __all__ = [
     "CLIP_FORMATS",

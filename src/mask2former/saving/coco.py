@@ -9,13 +9,21 @@ from typing import Any, Literal
 
 from mask2former import rle
 from mask2former.categories import Categories
-from mask2former.exports.regions import Add, Record, Region, regions, size_of
-from mask2former.files import coco_categories, to_json
+from mask2former.files import to_json
+from mask2former.saving.regions import Add, Record, Region, regions, size_of
 from mask2former.structures import Instances
 from mask2former.writing import growing_text
 
 Shape = Callable[[Region, int, int], Any]
 """The `segmentation` of a region in a picture of a height and width."""
+
+
+def coco_categories(categories: Categories) -> list[dict[str, Any]]:
+    """The `categories` of a COCO file."""
+    return [
+        {"id": c.id, "name": c.name, "isthing": int(c.is_thing), "color": list(c.color)}
+        for c in categories
+    ]
 
 
 class CocoDocument:

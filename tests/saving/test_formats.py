@@ -16,7 +16,7 @@ from mask2former import rle
 from mask2former.categories import Categories
 from mask2former.data import CocoInstances, CocoPanoptic, YouTubeVIS
 from mask2former.data.yolo import YoloPolygons
-from mask2former.exports import CLIP_FORMATS, FORMATS, Record, choose_formats, maps
+from mask2former.saving import CLIP_FORMATS, FORMATS, Record, choose_formats, maps
 from mask2former.structures import Instances, Panoptic, Result, SemanticMap
 
 Save = Callable[..., Path]

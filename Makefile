@@ -45,8 +45,9 @@ oldest: $(OLDEST)/.installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -m "not slow" --disable-warnings \
 		-o filterwarnings=default tests/test_imports.py tests/test_cli.py tests/loss \
 		tests/engine/test_train.py tests/engine/test_predict.py \
-		tests/model/test_compiled.py tests/model/test_convolutions.py tests/model/test_folding.py \
-		tests/model/test_hasten.py tests/model/test_onednn.py tests/model/test_winograd.py
+		tests/model/kernels/test_compiled.py tests/model/kernels/test_convolutions.py \
+		tests/model/kernels/test_folding.py tests/model/kernels/test_hasten.py \
+		tests/model/kernels/test_onednn.py tests/model/kernels/test_winograd.py
 
 bench: $(DEVELOPMENT)
 	$(BIN)/python benchmarks/table.py

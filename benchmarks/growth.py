@@ -26,7 +26,7 @@ from mask2former.config import load_config
 from mask2former.engine.predict import Predictor
 from mask2former.loss.criterion import Criterion
 from mask2former.machine import alternate
-from mask2former.model.hasten import hasten_training
+from mask2former.model.kernels.hasten import hasten_training
 from mask2former.structures import Targets
 from measure import Row, megabytes, run
 

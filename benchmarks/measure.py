@@ -18,7 +18,7 @@ from mask2former.build import build_model
 from mask2former.config import load_config
 from mask2former.convert.huggingface import from_huggingface
 from mask2former.machine import Call, describe_machine, peak_memory
-from mask2former.model.hasten import hasten
+from mask2former.model.kernels.hasten import hasten
 from mask2former.model.mask2former import Mask2Former
 
 CLASSES = 133

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mask2former.loss.criterion import Criterion
 from mask2former.machine import alternate
-from mask2former.model.hasten import hasten_training
+from mask2former.model.kernels.hasten import hasten_training
 from mask2former.structures import Targets
 from measure import Row, at_least, build_ours, build_theirs, demand_equal, megabytes, run
 

@@ -30,7 +30,7 @@ from mask2former.engine.predict import Predictor
 from mask2former.machine import Timing
 from mask2former.model.deformable_attention import sample_pyramid, sample_pyramid_with_grid
 from mask2former.model.fapn import FeatureAlignment
-from mask2former.model.hasten import hasten
+from mask2former.model.kernels.hasten import hasten
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from mask2former.data import Shapes
 from mask2former.loss import mask_loss
 from mask2former.loss.sampling import AllPixels, RandomPoints, UncertainPoints
 from mask2former.model.fpn import FPNPixelDecoder
-from mask2former.model.hasten import hasten_training
+from mask2former.model.kernels.hasten import hasten_training
 from mask2former.model.swin import Swin
 from mask2former.structures import IGNORE, Targets
 

@@ -14,7 +14,7 @@ from mask2former.benchmark import count_gflop
 from mask2former.build import build_criterion, build_model
 from mask2former.config import Config, parse_config
 from mask2former.machine import peak_memory
-from mask2former.model.hasten import hasten_training
+from mask2former.model.kernels.hasten import hasten_training
 from mask2former.structures import Targets
 from rows import SIDE
 

@@ -26,7 +26,7 @@ from mask2former.machine import (
     peak_memory,
     product_of_matrices,
 )
-from mask2former.model.onednn import is_available
+from mask2former.model.kernels.onednn import is_available
 from mask2former.runtime import ExportedNetwork
 
 Size = tuple[int, int]

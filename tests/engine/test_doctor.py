@@ -134,10 +134,10 @@ def test_broken_import_is_reported_and_the_rest_goes_on(monkeypatch: pytest.Monk
 
 
 def test_missing_numba_slows_but_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mask2former import model
+    from mask2former.model import kernels
 
-    monkeypatch.delattr(model, "sampling_kernel", raising=False)
-    monkeypatch.setitem(sys.modules, "mask2former.model.sampling_kernel", None)
+    monkeypatch.delattr(kernels, "sampling_kernel", raising=False)
+    monkeypatch.setitem(sys.modules, "mask2former.model.kernels.sampling_kernel", None)
     kernel = find(doctor.look_at_compute("cpu"), "sampling kernel")
     assert kernel.value == "grid_sample"
     assert kernel.note.startswith("no compiled kernel: ")

@@ -18,7 +18,7 @@ from mask2former.model.deformable_attention import (
     sample_pyramid_with_grid,
 )
 
-sampling_kernel = pytest.importorskip("mask2former.model.sampling_kernel")
+sampling_kernel = pytest.importorskip("mask2former.model.kernels.sampling_kernel")
 
 SHAPES = [(3, 5), (6, 10), (1, 7)]
 HEADS, POINTS, CHANNELS = 2, 3, 4

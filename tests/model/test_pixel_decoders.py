@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mask2former.model.bifpn import BiFPNPixelDecoder
-from mask2former.model.convolutions import quicken_convolutions
 from mask2former.model.fapn import FaPNPixelDecoder
 from mask2former.model.fpn import FPNPixelDecoder
-from mask2former.model.onednn import is_available
+from mask2former.model.kernels.convolutions import quicken_convolutions
+from mask2former.model.kernels.onednn import is_available
 from mask2former.model.semantic_fpn import SemanticFPNPixelDecoder
 
 CHANNELS = {4: 6, 8: 10, 16: 12, 32: 20}

@@ -294,7 +294,7 @@ def test_placed_masks_build_run_and_learn():
 
 
 def test_decoder_refuses_an_order_that_misses_a_block():
-    with pytest.raises(ValueError, match=r"cross, self and ffn once each, not \['cross', 'ffn'\]"):
+    with pytest.raises(ValueError, match=r"order=\['cross', 'ffn'\] must name cross, self and"):
         build_tiny(order=["cross", "ffn"])
 
 

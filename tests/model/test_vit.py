@@ -22,8 +22,8 @@ from mask2former.model.backbone import (
     load_pretrained,
     load_tensors,
 )
+from mask2former.model.kernels.short_masks import shorten_masks
 from mask2former.model.mask2former import Mask2Former
-from mask2former.model.short_masks import shorten_masks
 from mask2former.model.vit import PyramidFirst, SimpleFeaturePyramid
 
 # A class token; registers and no last norm; patches of 14 with registers; rotary positions.

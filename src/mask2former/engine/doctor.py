@@ -186,7 +186,7 @@ def _sampling(device: torch.device) -> Finding:
     if device.type != "cpu":
         return Finding("sampling kernel", "grid_sample")
     try:
-        from mask2former.model import sampling_kernel  # noqa: F401 - is it there?
+        from mask2former.model.kernels import sampling_kernel  # noqa: F401 - is it there?
     except ImportError as error:
         return Finding("sampling kernel", "grid_sample", f"no compiled kernel: {error}")
     return Finding("sampling kernel", f"numba {metadata.version('numba')}")

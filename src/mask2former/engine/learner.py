@@ -25,7 +25,7 @@ from mask2former.engine.optimizer import Pace, build_optimizer, learning_rate_fa
 from mask2former.engine.processes import Team, spread, whole, without_exchange
 from mask2former.engine.start import freeze, freeze_idle
 from mask2former.loss.criterion import Criterion, Normalisers, make_generators
-from mask2former.model.hasten import hasten_training
+from mask2former.model.kernels.hasten import hasten_training
 from mask2former.model.mask2former import Mask2Former
 from mask2former.model.pilots import Piloted
 from mask2former.structures import Batch

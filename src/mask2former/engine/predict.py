@@ -23,7 +23,7 @@ from mask2former.engine.device import choose_device
 from mask2former.engine.pipeline import ahead
 from mask2former.engine.sources import ClipSource, Source, read_frames, read_source
 from mask2former.engine.tiles import Tiling, segment_tiles
-from mask2former.model.hasten import hasten
+from mask2former.model.kernels.hasten import hasten
 from mask2former.model.mask2former import Mask2Former
 from mask2former.postprocess.duplicates import without_duplicates
 from mask2former.postprocess.instance import instances, tracks
@@ -228,7 +228,7 @@ class Predictor:
         """Let PyTorch's compiler have the network, anew for every size of pictures; returns itself.
 
         Each size takes a while at first. It can pay on GPUs; on a CPU it gives up the ways of
-        `mask2former.model.hasten` for the compiler's own.
+        `mask2former.model.kernels.hasten` for the compiler's own.
         """
         if isinstance(self.model, ExportedNetwork):
             raise ValueError(

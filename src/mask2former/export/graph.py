@@ -15,15 +15,15 @@ from mask2former.export.plan import Plan
 from mask2former.export.result import RESULTS, Rule
 from mask2former.model.backbone import fix_padding, fix_positions
 from mask2former.model.deformable_attention import DeformableAttention, Sample
-from mask2former.model.folding import fold_batch_norms
-from mask2former.model.halved import halve_convolutions
-from mask2former.model.mask2former import Mask2Former
-from mask2former.model.sampled_rows import (
+from mask2former.model.kernels.folding import fold_batch_norms
+from mask2former.model.kernels.halved import halve_convolutions
+from mask2former.model.kernels.sampled_rows import (
     sample_with_bags,
     sample_with_grids,
     sample_with_products,
 )
-from mask2former.model.short_masks import shorten_masks
+from mask2former.model.kernels.short_masks import shorten_masks
+from mask2former.model.mask2former import Mask2Former
 from mask2former.runtime import PARTS
 from mask2former.structures import STRIDE, Prediction
 

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mask2former.model.onednn import multiply_sum
+from mask2former.model.kernels.onednn import multiply_sum
 
 try:
-    from mask2former.model import sampling_kernel
+    from mask2former.model.kernels import sampling_kernel
 except ImportError:  # numba is an optional extra
     sampling_kernel = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mask2former.model.transformer_decoder import CrossAttention, of_heads
@@ -33,8 +34,9 @@ class MaskPool(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
         """value (B, S, C), allowed (B, Q, S) bool: at least one of each query's -> (B, Q, C)."""
         assert allowed is not None, NEEDS_MASKS
-        with in_fp32(value.device):  # where a sum over all tokens has room
-            total = allowed.float() @ value.float()
+        dtype = torch.promote_types(value.dtype, torch.float32)  # a sum over all tokens needs room
+        with in_fp32(value.device):
+            total = allowed.to(dtype) @ value.to(dtype)
         return self.out_proj(total / allowed.sum(-1, keepdim=True))
 
     def weigh(self, query: Tensor, key: Tensor, allowed: Tensor | None) -> Tensor:

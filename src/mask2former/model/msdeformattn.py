@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mask2former.model.deformable_attention import DeformableAttention, Shapes
-from mask2former.model.onednn import feed_forward
+from mask2former.model.kernels.onednn import feed_forward
 from mask2former.model.position import Position, picture_position, pixel_centres
 from mask2former.tracing import in_fp32
 

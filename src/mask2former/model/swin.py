@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from mask2former.model.channels import fit_channels
-from mask2former.model.onednn import feed_forward, gelu
+from mask2former.model.kernels.onednn import feed_forward, gelu
 from mask2former.tracing import is_exporting
 
 PATCH = 4

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mask2former.masks import resize
-from mask2former.model.onednn import multiply_add
+from mask2former.model.kernels.onednn import multiply_add
 from mask2former.model.position import Position, pixel_centres
 from mask2former.structures import PixelFeatures, Prediction
 from mask2former.tracing import in_fp32

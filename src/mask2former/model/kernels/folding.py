@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mask2former.model.convolutions import convolve_scaled
+from mask2former.model.kernels.convolutions import convolve_scaled
 
 BatchNorm = Any  # nn.BatchNorm2d, or one of timm's frozen norms, which have the same parts
 

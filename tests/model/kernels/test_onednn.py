@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mask2former.model import onednn
-from mask2former.model.onednn import multiply_by_onednn
+from mask2former.model.kernels import onednn
+from mask2former.model.kernels.onednn import multiply_by_onednn
 
 pytestmark = pytest.mark.skipif(not onednn.is_available(), reason="this PyTorch has no oneDNN")
 

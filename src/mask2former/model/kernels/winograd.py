@@ -13,8 +13,8 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
-from mask2former.model.compiled import as_array, compiled, share_out
-from mask2former.model.halved import REACH, TILE, WEIGHTS, is_suited
+from mask2former.model.kernels.compiled import as_array, compiled, share_out
+from mask2former.model.kernels.halved import REACH, TILE, WEIGHTS, is_suited
 
 BLOCK = 256
 """Tiles that are in work at a time: as many as stay near the processor."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from mask2former.model.convolutions import quicken_convolutions
-from mask2former.model.folding import fold_batch_norms, fold_frozen_norms
+from mask2former.model.kernels.convolutions import quicken_convolutions
+from mask2former.model.kernels.folding import fold_batch_norms, fold_frozen_norms
+from mask2former.model.kernels.onednn import is_available, multiply_by_onednn
 from mask2former.model.mask2former import Mask2Former
-from mask2former.model.onednn import is_available, multiply_by_onednn
 
 
 def hasten(network: Mask2Former) -> Mask2Former:

@@ -9,7 +9,7 @@ from torch import nn
 from mask2former.build import build_model
 from mask2former.config import load_config
 from mask2former.engine.blocks import checkpoint_gradients, find_blocks
-from mask2former.model.hasten import hasten, hasten_training
+from mask2former.model.kernels.hasten import hasten, hasten_training
 from mask2former.model.mask2former import Mask2Former
 
 SMALL = [

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mask2former.model import convolutions
-from mask2former.model.convolutions import (
+from mask2former.model.kernels import convolutions
+from mask2former.model.kernels.convolutions import (
     Direct,
     Pointwise,
     Winograd,

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mask2former.model.convolutions import Winograd, quicken_convolutions
+from mask2former.model.kernels.convolutions import Winograd, quicken_convolutions
 
-winograd = pytest.importorskip("mask2former.model.winograd")
+winograd = pytest.importorskip("mask2former.model.kernels.winograd")
 
 SIZES = [(1, 1), (3, 9), (4, 8), (5, 33), (64, 70)]
 

@@ -5,7 +5,7 @@ import torch
 
 from mask2former.build import build_model
 from mask2former.config import load_config
-from mask2former.model.short_masks import shorten_masks
+from mask2former.model.kernels.short_masks import shorten_masks
 
 
 def tiny(*settings):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mask2former.model.onednn import as_maps, is_possible, multiply, multiply_rows
+from mask2former.model.kernels.onednn import as_maps, is_possible, multiply, multiply_rows
 
 try:
-    from mask2former.model import winograd
+    from mask2former.model.kernels import winograd
 except ImportError:  # numba is an optional extra
     winograd: Any = None
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mask2former.model.halved import halve_convolutions
+from mask2former.model.kernels.halved import halve_convolutions
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-compiled = pytest.importorskip("mask2former.model.compiled")
+compiled = pytest.importorskip("mask2former.model.kernels.compiled")
 
 
 def count(first, last, seen):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mask2former.model.backbone import TimmBackbone
-from mask2former.model.folding import fold_batch_norms, fold_frozen_norms
+from mask2former.model.kernels.folding import fold_batch_norms, fold_frozen_norms
 
 # Plain, with activations inside the norms, with norms before convolutions, without batch norms.
 NETWORKS = {

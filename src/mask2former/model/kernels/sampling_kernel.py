@@ -10,7 +10,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from mask2former.model.compiled import as_array, compiled, share_out
+from mask2former.model.kernels.compiled import as_array, compiled, share_out
 
 
 def sample_pyramid(

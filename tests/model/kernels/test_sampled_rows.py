@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mask2former.model.deformable_attention import sample_pyramid_with_grid
-from mask2former.model.sampled_rows import (
+from mask2former.model.kernels.sampled_rows import (
     sample_with_bags,
     sample_with_grids,
     sample_with_products,

@@ -1,0 +1,1 @@
+"""The same results by quicker ways: compiled loops, oneDNN, Winograd, folded norms."""

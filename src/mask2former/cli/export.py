@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -42,7 +42,10 @@ def export(
     ] = None,
 ) -> None:
     """Write a file that runs without PyTorch, and prove it against PyTorch."""
+    from dataclasses import replace
+
     from mask2former.checkpoint import load_model
+    from mask2former.config import override_config
     from mask2former.export.export import export as write
     from mask2former.export.files import default_path, demand_libraries, demand_place
     from mask2former.export.plan import as_format, make_plan
@@ -55,11 +58,12 @@ def export(
         raise ValueError("--calibrate is for --int8 DATA; leave it out")
     asked = as_size(size) if size else None
     form = as_format(form)
+    check_settings(settings or (), outputs)
     path = output or default_path(form)
     demand_libraries(form, *(["nncf"] if data else []))
     demand_place(path, form)
     network, card = load_model(find_model(model))
-    card = keep_settings(card, settings or (), outputs)
+    card = replace(card, config=override_config(card.config, settings or ()))
     plan = make_plan(
         card, form, outputs=outputs, size=asked, frames=frames, half=half, int8=bool(data)
     )
@@ -84,12 +88,8 @@ def export(
         print(f"next: run it without PyTorch, as examples/{EXAMPLES[plan.format]} does")
 
 
-def keep_settings(card: Any, settings: Sequence[str], outputs: str) -> Any:
-    """The card of a model under other settings of `test`, as a file is to hold them."""
-    from dataclasses import replace
-
-    from mask2former.config import override_config
-
+def check_settings(settings: Sequence[str], outputs: str) -> None:
+    """Raise ValueError for settings that no exported file can keep."""
     for setting in settings:
         if not setting.startswith("test."):
             raise ValueError(f"'{setting}': only test.* can be set of a model that is exported")
@@ -98,7 +98,6 @@ def keep_settings(card: Any, settings: Sequence[str], outputs: str) -> Any:
                 f"'{setting}' is for --outputs result; this file serves every task, as "
                 "`predict --task` asks for"
             )
-    return replace(card, config=override_config(card.config, settings))
 
 
 EXAMPLES = {"openvino": "openvino_picture.py", "onnx": "onnxruntime_picture.py"}

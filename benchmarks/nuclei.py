@@ -44,8 +44,9 @@ class Group:
 def main(root: Path, settings: list[str]) -> None:
     """Predict every picture once, and print the table."""
     torch.set_num_threads(1)
-    predictor = mask2former.load("nuclei", device="cpu").with_settings(*settings)
-    config = override_config(predictor.card.config, [f"data.root={root}"])
+    predictor = mask2former.load("nuclei", device="cpu")
+    config = override_config(predictor.card.config, [f"data.root={root}", *settings])
+    predictor = predictor.with_settings(*(s for s in settings if s.startswith("test.")))
     split = build_split(config.data, "val", "instance", predictor.categories)
     source = config.data.train if config.data.fold else config.data.val
     document = json.loads((root / str(source.annotations)).read_text(encoding="utf-8"))

@@ -131,7 +131,7 @@ def test_exported_file_in_a_model_folder_is_itself(tmp_path):
 
 
 def test_padding_is_the_mean_in_the_pictures_own_numbers(passport: Passport) -> None:
-    deep = load_config("tiny/shapes", ["model.value_range=[0, 65535]"])
+    deep = load_config("tiny/shapes", ["model.value_range=[0, 65535]", "data.channels=3"])
     card = ModelCard(deep, passport.card.categories, "a test")
     network = ExportedNetwork(lambda images: (), passport._replace(card=card))
     assert network.mean.flatten().tolist() == pytest.approx(deep.model.pixel_mean)

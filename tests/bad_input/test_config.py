@@ -73,7 +73,7 @@ def test_full_memory_is_said(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("mask2former.engine.train.train", fail)
+    monkeypatch.setattr("mask2former.engine.api.run", fail)
     said = command("train", recipe)
     assert said.status == 2
     assert "the memory is full; " in said.complaint

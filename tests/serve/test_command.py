@@ -9,8 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +75,10 @@ def test_missing_extra_is_one_sentence(
     )
 
 
-def test_server_says_where_it_is_answers_and_ends(folder: Path, picture: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT], ids=["told to end", "Ctrl-C"])
+def test_server_says_where_it_is_answers_and_ends(
+    end: signal.Signals, folder: Path, picture: Path
+) -> None:
     command = [sys.executable, "-W", "error", "-m", "mask2former", "serve", folder, "--port", "0"]
     server = subprocess.Popen(
         [*command, "test.max_size=64", "--device", "cpu"],
@@ -97,32 +98,8 @@ def test_server_says_where_it_is_answers_and_ends(folder: Path, picture: Path) -
             assert json.load(answer)["width"] == 50
         with urllib.request.urlopen(f"{address}/model", timeout=30) as answer:
             assert json.load(answer)["settings"]["max_size"] == 64
-        server.send_signal(signal.SIGTERM)
+        server.send_signal(end)
         out, err = server.communicate(timeout=30)
     assert (server.returncode, err) == (0, "")
     assert out.count('"POST /predict HTTP/1.1" 200 OK') == 1
     assert out.splitlines()[-1].startswith("stopped after 1 pictures in ")
-
-
-def test_ctrl_c_is_no_fault(run: Run, folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-    finger = threading.Thread(target=press_when_ready, args=(port,))
-    finger.start()
-    status, out, err = run("serve", folder, "--port", str(port), "--task", "panoptic")
-    finger.join()
-    assert (status, err) == (0, "")
-    assert out.startswith("serving tiny (panoptic) on cpu")
-    assert "stopped after 0 pictures in " in out
-
-
-def press_when_ready(port: int) -> None:
-    """Ctrl-C, once the server answers."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=30).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGINT)

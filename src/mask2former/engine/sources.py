@@ -22,7 +22,7 @@ ClipSource = str | Path | np.ndarray | Tensor | Iterable[Source]
 def read_source(source: Source, channels: int | None = None) -> tuple[np.ndarray, str]:
     """A picture in any accepted form as (H, W, C), and its name: 8-bit RGB, or its own channels.
 
-    Grey arrays (H, W) of 8 or 16 bits and RGBA ones (H, W, 4) are read as files of them are.
+    Grey arrays (H, W) of 8 or 16 bits are read as files of them are. Four channels may be anything.
     """
     source = _opened(source, channels)
     match source:
@@ -72,17 +72,13 @@ def _opened(source: Any, channels: int | None) -> Any:
             return Image.open(BytesIO(source) if isinstance(source, bytes) else source)
         except OSError as error:
             raise ValueError("the bytes are no picture that can be read") from error
-    if channels is None and isinstance(source, np.ndarray) and _is_grey_or_rgba(source):
+    if channels is None and isinstance(source, np.ndarray) and _is_grey(source):
         return Image.fromarray(source)
     return source
 
 
-def _is_grey_or_rgba(array: np.ndarray) -> bool:
-    if array.size == 0:
-        return False
-    if array.ndim == 2:
-        return array.dtype in (np.uint8, np.uint16)
-    return array.ndim == 3 and array.shape[2] == 4 and array.dtype == np.uint8
+def _is_grey(array: np.ndarray) -> bool:
+    return array.ndim == 2 and array.size > 0 and array.dtype in (np.uint8, np.uint16)
 
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:

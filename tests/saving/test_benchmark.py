@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
 from mask2former import rle
-from mask2former.categories import Categories
+from mask2former.categories import Categories, Task
 from mask2former.files import read_label_map, read_panoptic_ids
 from mask2former.saving.benchmark import write_results
 from mask2former.structures import Instances, Panoptic, Segment, SemanticMap
@@ -70,3 +71,15 @@ def test_semantic_maps_bear_the_ids_of_their_classes(tmp_path: Path) -> None:
     assert read_label_map(tmp_path / "labels" / "a.png").tolist() == [[7, 90], [4, 0]]
     with Image.open(tmp_path / "labels" / "a.png") as image:
         assert image.mode == "L"
+
+
+@pytest.mark.parametrize("task", ["semantic", "panoptic"])
+def test_map_of_another_picture_is_not_overwritten(task: Task, tmp_path: Path) -> None:
+    flat = np.zeros((1, *SIZE), np.int32)
+    result = Panoptic(flat, []) if task == "panoptic" else SemanticMap(flat.astype(np.int16))
+    with (
+        pytest.raises(ValueError, match=r"b/0\.jpg: another picture's map is called 0\.png too"),
+        write_results(tmp_path, task, CATEGORIES) as put,
+    ):
+        put(1, "a/0.jpg", result)
+        put(2, "b/0.jpg", result)

@@ -29,8 +29,9 @@ def write_results(
 
     Of instances `instances.json`, a bare list of `entries`: COCO's, or `track_entries` of clips; of
     panoptic maps `panoptic.json` and `panoptic/*.png`; of semantic maps `labels/*.png` of the
-    classes' ids.
+    classes' ids. Servers know maps by the bare names of pictures: ValueError where two have one.
     """
+    named: set[str] = set()
     match task:
         case "instance":
             with _growing_list(folder / "instances.json", "[", "]") as write:
@@ -46,7 +47,7 @@ def write_results(
 
                 def put(number: int, name: str, result: Result) -> None:
                     assert isinstance(result, Panoptic)
-                    file = Path(name).with_suffix(".png").name
+                    file = _map_name(name, named)
                     write_png(folder / "panoptic" / file, as_colors(result.ids[0]))
                     segments = [
                         {"id": segment.id, "category_id": categories[segment.label].id}
@@ -62,10 +63,19 @@ def write_results(
             def put(number: int, name: str, result: Result) -> None:
                 assert isinstance(result, SemanticMap)
                 labels = np.where(result.labels[0] == IGNORE, len(categories), result.labels[0])
-                path = folder / "labels" / Path(name).with_suffix(".png").name
+                path = folder / "labels" / _map_name(name, named)
                 write_png(path, ids[labels].astype(depth))
 
             yield put
+
+
+def _map_name(picture: str, named: set[str]) -> str:
+    """The name of a picture's map, which is added to those that there are."""
+    name = Path(picture).with_suffix(".png").name
+    if name in named:
+        raise ValueError(f"{picture}: another picture's map is called {name} too; rename one")
+    named.add(name)
+    return name
 
 
 @contextmanager
